@@ -1,0 +1,1 @@
+from ofa_core.nn.network import build_supernet as build_supernet

@@ -1,0 +1,111 @@
+"""The elastic mobile inverted bottleneck: kernel, width and squeeze-excite follow the active layer record.
+
+Once-for-All, section 3.3 (https://arxiv.org/abs/1908.09791). A smaller kernel is the centre of the next larger one, multiplied
+by a matrix that all channels of the layer share; kernels are derived in a chain 7 -> 5 -> 3.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ofa_core.layers import Layer
+from ofa_core.nn.ops import BatchNorm, ConvBN, State, activate, prefix, submodule_state
+
+
+class Depthwise(nn.Module):
+    """Depthwise convolution with an elastic kernel, then batch norm.
+
+    kernels: the sizes it can take, ascending; the weights have the largest. One size makes it an ordinary layer.
+    The matrices start as the identity, so a smaller kernel starts as the centre of the larger.
+    """
+
+    def __init__(self, channels: int, kernels: Sequence[int], eps: float) -> None:
+        super().__init__()
+        self.kernels = tuple(kernels)
+        largest = self.kernels[-1]
+        self.weight = nn.Parameter(torch.randn(channels, 1, largest, largest) * math.sqrt(2 / (largest**2 * channels)))
+        for large, small in self.steps(self.kernels[0]):
+            self.register_parameter(f"matrix_{large}to{small}", nn.Parameter(torch.eye(small * small)))
+        self.bn = BatchNorm(channels, eps)
+
+    def steps(self, kernel: int) -> list[tuple[int, int]]:
+        """The chain of (larger, smaller) sizes that leads from the largest kernel to `kernel`."""
+        sizes = [size for size in reversed(self.kernels) if size >= kernel]
+        return list(pairwise(sizes))
+
+    def kernel_weight(self, kernel: int, channels: int) -> Tensor:
+        """The weights (channels, 1, kernel, kernel) of a kernel size."""
+        weight = prefix(self.weight, channels)
+        for large, small in self.steps(kernel):
+            cut = (large - small) // 2
+            centre = weight[:, :, cut : cut + small, cut : cut + small].reshape(channels, small * small)
+            # Row times matrix transposed: the published matrices are stored as those of a linear layer.
+            weight = F.linear(centre, self.get_parameter(f"matrix_{large}to{small}")).view(channels, 1, small, small)
+        return weight
+
+    def forward(self, x: Tensor, kernel: int, stride: int) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
+        c = x.shape[1]
+        return self.bn(F.conv2d(x, self.kernel_weight(kernel, c), stride=stride, padding=kernel // 2, groups=c))
+
+    def sliced(self, channels: int, kernel: int) -> State:
+        weight = self.kernel_weight(kernel, channels).detach().clone()
+        return {"weight": weight} | submodule_state("bn", self.bn.sliced(channels))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from pooled features: reduce, ReLU, expand, hard sigmoid (MobileNetV3's form)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor, squeezed: int) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        c = x.shape[1]
+        gate = x.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+        gate = F.conv2d(gate, prefix(self.reduce.weight, squeezed, c), prefix(self.reduce.bias, squeezed))  # type: ignore[arg-type]
+        gate = F.conv2d(F.relu(gate), prefix(self.expand.weight, c, squeezed), prefix(self.expand.bias, c))  # type: ignore[arg-type]
+        return x * F.hardsigmoid(gate)
+
+    def sliced(self, channels: int, squeezed: int) -> State:
+        state = {"reduce.weight": self.reduce.weight[:squeezed, :channels], "reduce.bias": self.reduce.bias[:squeezed]}  # type: ignore[index]
+        state |= {"expand.weight": self.expand.weight[:channels, :squeezed], "expand.bias": self.expand.bias[:channels]}  # type: ignore[index]
+        return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+class MBConv(nn.Module):
+    """A layer of kind mbconv.
+
+    layer: the record of its largest form. kernels: the sizes its depthwise convolution can take, ascending.
+    """
+
+    def __init__(self, layer: Layer, kernels: Sequence[int]) -> None:
+        super().__init__()
+        assert layer.bn_eps is not None
+        self.expand = None if layer.mid == layer.inp else ConvBN(layer.inp, layer.mid, 1, layer.bn_eps)
+        self.depthwise = Depthwise(layer.mid, kernels, layer.bn_eps)
+        self.se = SqueezeExcite(layer.mid, layer.se) if layer.se else None
+        self.project = ConvBN(layer.mid, layer.out, 1, layer.bn_eps)
+
+    def forward(self, x: Tensor, layer: Layer) -> Tensor:  # (B, inp, H, W) -> (B, out, H/stride, W/stride)
+        y = x if self.expand is None else activate(self.expand(x, layer.mid), layer.act)
+        y = self.depthwise(y, layer.kernel, layer.stride)
+        # MobileNetV3 as published once-for-all: activation first, then squeeze-excite.
+        y = activate(y, layer.act)
+        if self.se is not None:
+            y = self.se(y, layer.se)
+        y = self.project(y, layer.out)
+        return x + y if layer.residual else y
+
+    def sliced(self, layer: Layer) -> State:
+        state: State = {}
+        if self.expand is not None:
+            state |= submodule_state("expand", self.expand.sliced(layer.inp, layer.mid))
+        state |= submodule_state("depthwise", self.depthwise.sliced(layer.mid, layer.kernel))
+        if self.se is not None:
+            state |= submodule_state("se", self.se.sliced(layer.mid, layer.se))
+        return state | submodule_state("project", self.project.sliced(layer.mid, layer.out))

@@ -1,0 +1,82 @@
+"""Networks made from layer lists: the elastic super-network and the stand-alone network are the same class.
+
+A `Network` holds one module for each layer of the list it was built from and runs the layers of `active`, a list that may
+be shorter and narrower. The super-network is built from a space's largest list.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ofa_core.arch import Arch
+from ofa_core.layers import Layer
+from ofa_core.nn.bottleneck import Bottleneck
+from ofa_core.nn.mbconv import MBConv
+from ofa_core.nn.ops import Conv, Linear, Pool
+from ofa_core.space import Space
+
+
+class Network(nn.Module):
+    """A network over a list of layer records.
+
+    layers: the records at their largest sizes; the first `active` list.
+    kernels: the elastic kernel sizes, ascending, of layers that have any, by layer name.
+    dropout: probability of dropping a feature before the classifier in training.
+    """
+
+    def __init__(self, layers: Sequence[Layer], kernels: Mapping[str, Sequence[int]] = {}, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.active, self.dropout = list(layers), dropout
+        self.parts = nn.ModuleDict({layer.name: _module(layer, kernels.get(layer.name, (layer.kernel,))) for layer in layers})
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, r, r) -> (B, num_classes)
+        for layer in self.active:
+            if self.dropout and layer.name == "classifier":
+                x = F.dropout(x, self.dropout, self.training)
+            x = self.parts[layer.name](x, layer)
+        return x
+
+
+class SuperNetwork(Network):
+    """All sub-networks of a space in one set of weights. Starts as the full network at the space's largest resolution."""
+
+    def __init__(self, space: Space, num_classes: int, dropout: float = 0.0) -> None:
+        largest = space.layers(space.largest(), num_classes)
+        smallest = {layer.name: layer.kernel for layer in space.layers(space.smallest(), num_classes)}
+        sizes: tuple[int, ...] = getattr(space, "kernel_sizes", ())
+        # The smallest depth lacks a stage's last blocks, which are elastic as the rest of the stage is.
+        elastic = {layer.name: sizes for layer in largest if smallest.get(layer.name) != layer.kernel}
+        super().__init__(largest, elastic, dropout)
+        self.space, self.num_classes = space, num_classes
+        self.arch = space.largest()
+
+    def set_active(self, arch: Arch) -> None:
+        """Makes `forward` run the sub-network `arch`. Raises ValueError, naming the field, when it is not of the space."""
+        self.active = self.space.layers(arch, self.num_classes)
+        self.arch = arch
+
+    def extract(self, arch: Arch) -> Network:
+        """A stand-alone network with copies of the weights that `arch` uses; the same logits in eval mode.
+
+        It is left in the mode (training or eval) of this network and shares no storage with it.
+        """
+        layers = self.space.layers(arch, self.num_classes)
+        network = Network(layers, dropout=self.dropout)
+        for layer in layers:
+            network.parts[layer.name].load_state_dict(self.parts[layer.name].sliced(layer))  # type: ignore[operator]
+        return network.to(next(self.parameters()).device).train(self.training)
+
+
+def build_supernet(space: Space, num_classes: int, dropout: float = 0.0) -> SuperNetwork:
+    """The elastic super-network of a space, freshly initialised from torch's global generator.
+
+    num_classes: outputs of the classifier. dropout: before the classifier, in training.
+    """
+    return SuperNetwork(space, num_classes, dropout)
+
+
+def _module(layer: Layer, kernels: Sequence[int]) -> nn.Module:
+    if layer.kind == "mbconv":
+        return MBConv(layer, kernels)
+    return {"conv": Conv, "bottleneck": Bottleneck, "linear": Linear, "maxpool": Pool, "avgpool": Pool}[layer.kind](layer)
