@@ -54,19 +54,30 @@ class LayerSum:
     def tables(self, resolution: int) -> list[np.ndarray]:
         """For each slot of the space the values of its layer, one axis a gene that the layer depends on."""
         if resolution not in self._tables:
-            self._tables[resolution] = [self._tabulate(i, resolution) for i in range(len(self.space.slots))]
+            self._tables[resolution] = self._tabulate(resolution)
         return self._tables[resolution]
 
-    def _tabulate(self, index: int, resolution: int) -> np.ndarray:
-        slot, genes = self.space.slots[index], self.space.genes
-        shape = [len(genes[gene].choices) for gene in slot.genes]
-        combinations = list(product(*map(range, shape)))
+    def _tabulate(self, resolution: int) -> list[np.ndarray]:
+        genes, slots = self.space.genes, self.space.slots
+        # Genes that share no layer can vary together, so that a few networks show every layer in all its forms: genes get
+        # groups such that those of one layer are in different groups, and the groups run through all combinations.
+        group: dict[int, int] = {}
+        for slot in slots:
+            for gene in slot.genes:
+                taken = {group.get(other) for other in slot.genes}
+                group.setdefault(gene, next(g for g in range(len(taken) + 1) if g not in taken))
+        sizes = [max(len(genes[gene].choices) for gene in group if group[gene] == g) for g in range(len(set(group.values())))]
+        combinations = np.array(list(product(*map(range, sizes))))  # (networks, groups)
         # The other genes take their last choice: the deepest network, in which every layer exists.
         codes = np.tile([len(gene.choices) - 1 for gene in genes], (len(combinations), 1))
-        codes[:, list(slot.genes)] = np.array(combinations).reshape(len(combinations), len(slot.genes))
+        for gene, g in group.items():
+            codes[:, gene] = np.minimum(combinations[:, g], len(genes[gene].choices) - 1)
+        tables = [np.empty([len(genes[gene].choices) for gene in slot.genes]) for slot in slots]
         archs = self.space.decode(codes, np.full(len(codes), resolution))
-        values = [self.value(self.space.layers(arch, self.num_classes)[index]) for arch in archs]
-        return np.array(values, dtype=float).reshape(shape)
+        for code, arch in zip(codes, archs, strict=True):
+            for slot, table, layer in zip(slots, tables, self.space.layers(arch, self.num_classes), strict=True):
+                table[tuple(code[gene] for gene in slot.genes)] = self.value(layer)
+        return tables
 
 
 def count_costs(space: Space, archs: Sequence[Arch], num_classes: int = 1000) -> Costs:

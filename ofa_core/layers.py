@@ -1,6 +1,7 @@
 """The layer record: the one description of a network that cost, torch, TensorFlow, ONNX and latency tables share.
 
-A network is a list of `Layer`s in the order they run. `ofa_core.spaces` is the only writer of such lists.
+A network is a list of `Layer`s in the order they run. `ofa_core.spaces` writes such lists from architectures, and
+`ofa_core.netconfig` reads them off published configurations.
 """
 
 from dataclasses import dataclass, field

@@ -101,17 +101,19 @@ class Space(ABC):
         codes = np.empty((len(archs), len(self.genes)), dtype=np.int16)
         for field in ("ks", "e", "d", "w"):
             columns = [i for i, gene in enumerate(self.genes) if gene.field == field]
+            rows = [getattr(arch, field) for arch in archs]
+            foreign = {0 if row is None else len(row) for row in rows} - {len(columns)}
+            if foreign:
+                raise ValueError(f"{field}: {foreign.pop()} entries, space {self.name} has {len(columns)}")
             if not columns:
                 continue
-            values = np.array([getattr(arch, field) for arch in archs], dtype=float).reshape(len(archs), -1)
-            if values.shape[1] != len(columns):
-                raise ValueError(f"{field}: {values.shape[1]} entries, space {self.name} has {len(columns)}")
+            values = np.array(rows, dtype=float).reshape(len(archs), len(columns))
             for column, value in zip(columns, values.T, strict=True):
                 choices = np.array(self.genes[column].choices, dtype=float)
                 index = np.minimum(np.searchsorted(choices, value), len(choices) - 1)
                 if (choices[index] != value).any():
                     i, bad = self.genes[column].position, value[choices[index] != value][0]
-                    raise ValueError(f"{field}[{i}]: {bad:g} is not one of {', '.join(map(str, choices))}")
+                    raise ValueError(f"{field}[{i}]: {bad:g} is not one of {', '.join(map(str, self.genes[column].choices))}")
                 codes[:, column] = index
         return codes, np.array([arch.r for arch in archs], dtype=int)
 

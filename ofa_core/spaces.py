@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ofa_core.arch import Arch
 from ofa_core.layers import Activation, Layer, make_divisible
+from ofa_core.params import section
 from ofa_core.space import Gene, Slot, Space
 
 # ---------------------------------------------------------------- mobile inverted bottlenecks: MobileNetV3, ProxylessNAS
@@ -90,11 +91,11 @@ OFA_SMALL_SE = replace(
     OFA_MBV3,
     stages=tuple(
         replace(stage, width=width, stride=stride)
-        for stage, width, stride in zip(OFA_MBV3.stages[::2], (24, 40, 64), (2, 1, 2), strict=True)
+        for stage, width, stride in zip(OFA_MBV3.stages[::2], (16, 32, 64), (1, 2, 2), strict=True)
     ),
     expand_width=256,
     mix_width=256,
-    resolutions=(20, 24, 28, 32),
+    resolutions=(20, 24, 28),
 )
 OFA_SMALL = replace(
     OFA_SMALL_SE,
@@ -317,3 +318,26 @@ def get_space(name: str, width_mult: float | None = None, resolutions: Sequence[
         return ResNetSpace(name, resolutions or OFA_MBV3.resolutions)
     table, usual = MB_TABLES[name]
     return MBSpace(name, table, usual if width_mult is None else width_mult, resolutions or table.resolutions)
+
+
+@section
+class SpaceParams:
+    """Section `space`: the search space of the whole pipeline."""
+
+    name: str
+    """A name of `ofa_core.spaces.SPACES`. One with elastic kernel, expand ratio and depth: not ofa_resnet50 here."""
+    width_mult: float
+    """Multiplies every width; widths are rounded to multiples of 8."""
+    resolutions: tuple[int, ...]
+    """Elastic input resolutions in pixels, ascending multiples of 4."""
+
+    def __post_init__(self) -> None:
+        if self.name == "ofa_resnet50":
+            raise ValueError(
+                "name: ofa_resnet50 is no space of the pipeline, whose phases shrink kernel, depth and expand ratio"
+            )
+        self.build()
+
+    def build(self) -> Space:
+        """The space itself."""
+        return get_space(self.name, self.width_mult, self.resolutions)

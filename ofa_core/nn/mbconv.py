@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ofa_core.layers import Layer
+from ofa_core.nn.depthwise import depthwise_conv
 from ofa_core.nn.ops import BatchNorm, ConvBN, State, activate, prefix, submodule_state
 
 
@@ -48,8 +49,7 @@ class Depthwise(nn.Module):
         return weight
 
     def forward(self, x: Tensor, kernel: int, stride: int) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
-        c = x.shape[1]
-        return self.bn(F.conv2d(x, self.kernel_weight(kernel, c), stride=stride, padding=kernel // 2, groups=c))
+        return self.bn(depthwise_conv(x, self.kernel_weight(kernel, x.shape[1]), stride))
 
     def sliced(self, channels: int, kernel: int) -> State:
         weight = self.kernel_weight(kernel, channels).detach().clone()

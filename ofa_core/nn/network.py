@@ -6,6 +6,7 @@ be shorter and narrower. The super-network is built from a space's largest list.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -55,6 +56,12 @@ class SuperNetwork(Network):
         """Makes `forward` run the sub-network `arch`. Raises ValueError, naming the field, when it is not of the space."""
         self.active = self.space.layers(arch, self.num_classes)
         self.arch = arch
+
+    def sample(self, rng: np.random.Generator) -> Arch:
+        """Makes a random sub-network active, as `space.sample` draws it, and returns its architecture."""
+        arch = self.space.sample(rng)
+        self.set_active(arch)
+        return arch
 
     def extract(self, arch: Arch) -> Network:
         """A stand-alone network with copies of the weights that `arch` uses; the same logits in eval mode.

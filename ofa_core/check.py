@@ -1,0 +1,48 @@
+"""Checks a whole parameter file: every section, unknown ones included, and what sections say of each other."""
+
+from pathlib import Path
+from typing import Any
+
+from ofa_core.data.prepare import PrepareParams
+from ofa_core.export.params import ExportParams
+from ofa_core.measure.params import EvaluateParams, LatencyParams
+from ofa_core.params import ParamsFile
+from ofa_core.predictor.params import FitPredictorParams
+from ofa_core.search.params import SearchParams
+from ofa_core.spaces import SpaceParams
+from ofa_core.training.params import CollectParams, ShrinkParams, SpecializeParams, TrainingParams, TrainSupernetParams
+
+SECTIONS: dict[str, type] = {
+    "seed": int,
+    "space": SpaceParams,
+    "training": TrainingParams,
+    "prepare": PrepareParams,
+    "train_supernet": TrainSupernetParams,
+    "shrink": ShrinkParams,
+    "collect_accuracies": CollectParams,
+    "fit_predictor": FitPredictorParams,
+    "build_latency_table": LatencyParams,
+    "search": SearchParams,
+    "specialize": SpecializeParams,
+    "export": ExportParams,
+    "evaluate": EvaluateParams,
+}
+"""Every section of a parameter file and its type."""
+
+
+def check(path: str | Path) -> None:
+    """Raises ValueError, one line that names file, key, value and what is allowed, for the first thing that is wrong."""
+    params = ParamsFile(path)
+    unknown = [name for name in params.content if name not in SECTIONS]
+    if unknown:
+        raise ValueError(f"{path}: {unknown[0]}: unknown section; there are {', '.join(SECTIONS)}")
+    sections: dict[str, Any] = {name: params.read(name, kind) for name, kind in SECTIONS.items()}
+    space = sections["space"].build()
+    for name, phase in sections["shrink"].phases.items():
+        try:
+            phase.choices(space)
+        except ValueError as error:
+            raise ValueError(f"{path}: shrink.phases.{name}.{error}") from None
+    latency, search = sections["build_latency_table"], sections["search"]
+    if search.device not in latency.devices:
+        raise ValueError(f"{path}: search.device: {search.device}: allowed are {', '.join(latency.devices)}")

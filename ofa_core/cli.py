@@ -1,0 +1,253 @@
+"""The command `ofa`. Exit codes: 0 done, 1 a check failed, 2 bad input (one line on stderr).
+
+A command is one function: its docstring is the help, it declares its arguments and returns what to run. Whatever is slow to
+import is imported when it runs, so that `ofa verify` needs neither torch nor TensorFlow.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from ofa_core.arch import Arch
+    from ofa_core.space import Space
+
+
+class Report(NamedTuple):
+    """What a command prints: text, or with --json the object; failed: whether a check failed (exit code 1)."""
+
+    text: str
+    json: dict[str, Any]
+    failed: bool = False
+
+
+Run = Callable[[argparse.Namespace], Report]
+
+# --------------------------------------------------------------------------------------------------------------- commands
+
+
+def check(parser: argparse.ArgumentParser) -> Run:
+    """Check every section of a parameter file: unknown and missing keys, types, impossible values."""
+    parser.add_argument("path", nargs="?", type=Path, default=Path("params.yaml"), help="default: params.yaml")
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core import check as whole_file
+
+        whole_file.check(args.path)
+        return Report(f"{args.path}: OK", {"path": str(args.path), "ok": True})
+
+    return run
+
+
+def verify(parser: argparse.ArgumentParser) -> Run:
+    """Check a release folder against its checksums and manifest: changed, missing and extra files."""
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("release"), help="default: release")
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core import release
+
+        problems = release.verify(args.folder)
+        names = sorted(path.relative_to(args.folder).as_posix() for path in args.folder.rglob("*") if path.is_file())
+        text = "\n".join(problems) if problems else "\n".join(f"{name}: OK" for name in names)
+        return Report(
+            text, {"folder": str(args.folder), "ok": not problems, "problems": problems, "files": names}, bool(problems)
+        )
+
+    return run
+
+
+def fetch(parser: argparse.ArgumentParser) -> Run:
+    """Download a published network: super-networks and specialised networks of once-for-all, LPCVC models."""
+    parser.add_argument("name", nargs="?", help="a name that --list shows")
+    parser.add_argument("--list", action="store_true", help="show the names and download nothing")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: the working folder)")
+    parser.add_argument("--url", help="a mirror: the address of the file, or of the folder of a network of several files")
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core import zoo
+
+        if args.list:
+            return Report("\n".join(zoo.PUBLISHED), {"names": list(zoo.PUBLISHED)})
+        if args.name is None:
+            raise ValueError("name: missing; `ofa fetch --list` shows the names")
+        path = zoo.fetch(args.name, args.out, args.url)
+        return Report(str(path), {"name": args.name, "path": str(path)})
+
+    return run
+
+
+def cost(parser: argparse.ArgumentParser) -> Run:
+    """Count MACs and parameters of a sub-network, layer by layer, without building it."""
+    _add_space(parser)
+    _add_arch(parser)
+    parser.add_argument("--num-classes", type=int, default=1000, metavar="N", help="default: 1000")
+
+    def run(args: argparse.Namespace) -> Report:
+        if args.num_classes < 1:
+            raise ValueError(f"--num-classes: {args.num_classes} is less than 1")
+        space = _space(args)
+        arch = _arch(args, space)
+        layers = space.layers(arch, args.num_classes)
+        total = space.cost(arch, args.num_classes)
+        rows = [{"name": layer.name, "key": layer.key, "macs": layer.macs, "params": layer.params} for layer in layers]
+        lines = [f"{row['name']:<14}{row['macs']:>15,}{row['params']:>14,}  {row['key']}" for row in rows]
+        lines.insert(0, f"{'layer':<14}{'MACs':>15}{'params':>14}  shape")
+        lines.append(f"{'total':<14}{total.macs:>15,}{total.params:>14,}  {space.name}, {arch.r} x {arch.r} pixels")
+        width = getattr(space, "width_mult", None)
+        found = {"space": space.name, "width_mult": width, "num_classes": args.num_classes, "arch": arch.to_dict()}
+        return Report("\n".join(lines), found | {"macs": total.macs, "params": total.params, "layers": rows})
+
+    return run
+
+
+def eval(parser: argparse.ArgumentParser) -> Run:
+    """Measure the accuracy of a TFLite classifier on labelled image files."""
+    _add_model(parser)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR",
+                        help="folder or .zip of class folders, or of images/ and labels.csv (file, label)")  # fmt: skip
+    parser.add_argument("--split", default="test", help="of a DIR with train/, val/ and test/ (default: test)")
+    _add_shorter_side(parser)
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core.measure import classify
+
+        found = classify.evaluate(classify.Classifier(args.model, shorter_side=args.shorter_side), args.data, args.split)
+        text = f"top1 {found['top1']:.2%}, top5 {found['top5']:.2%} of {found['images']} images"
+        return Report(text, {"model": str(args.model), "data": str(args.data)} | found)
+
+    return run
+
+
+def predict(parser: argparse.ArgumentParser) -> Run:
+    """Name the five most probable classes of images, by a TFLite classifier and the labels beside it."""
+    _add_model(parser)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="JPEG, PNG, WebP or BMP")
+    _add_shorter_side(parser)
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core.measure import classify
+
+        classifier = classify.Classifier(args.model, shorter_side=args.shorter_side)
+        found = {str(path): classifier.top(path) for path in args.images}
+        lines = []
+        for path, top in found.items():
+            lines += [f"{path}:", *(f"{row['probability']:7.2%}  {row['label']}" for row in top)]
+        images = [{"file": path, "top": top} for path, top in found.items()]
+        return Report("\n".join(lines), {"model": str(args.model), "images": images})
+
+    return run
+
+
+def bench(parser: argparse.ArgumentParser) -> Run:
+    """Measure the latency of a TFLite file on this machine."""
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="of any kind")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the interpreter (default: 1)")
+    parser.add_argument("--seconds", type=float, default=2, metavar="S", help="of timed runs in all (default: 2)")
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core.measure import classify
+
+        found = classify.benchmark(args.model, args.threads, args.seconds)
+        median, spread = found["latency_ms"], found["latency_spread_ms"]
+        text = f"{median:.4g} ms, spread {spread:.2g} ms over {found['instances']} interpreters\n{found['device']}"
+        return Report(text, {"model": str(args.model)} | found)
+
+    return run
+
+
+COMMANDS = (check, verify, fetch, cost, eval, predict, bench)
+
+# ------------------------------------------------------------------------------------------------ arguments they may share
+
+
+def _add_space(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("space", help="ofa_mbv3, ofa_proxyless, ofa_resnet50, ofa_small or ofa_small_se")
+    parser.add_argument("--width-mult", type=float, metavar="W", help="multiplies every width (default: the published one)")
+
+
+def _space(args: argparse.Namespace) -> "Space":
+    from ofa_core.spaces import get_space
+
+    return get_space(args.space, args.width_mult)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="ID.labels.txt and manifest.json beside it are used")
+
+
+def _add_shorter_side(parser: argparse.ArgumentParser) -> None:
+    about = "resize images by their shorter side to R pixels and crop the centre, instead of what manifest.json says"
+    parser.add_argument("--shorter-side", type=int, metavar="R", help=about)
+
+
+def _add_arch(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--arch", metavar="JSON|FILE", help='{"ks": [...], "e": [...], "d": [...], "r": 160}, or a file with it')
+    which.add_argument("--largest", action="store_true", help="the full network at the largest resolution (default)")
+    which.add_argument("--smallest", action="store_true", help="the smallest network at the smallest resolution")
+
+
+def _arch(args: argparse.Namespace, space: "Space") -> "Arch":
+    """A file may hold the architecture itself or, as the search writes it, under "arch"."""
+    from ofa_core import files
+    from ofa_core.arch import Arch
+
+    if args.arch is None:
+        return space.smallest() if args.smallest else space.largest()
+    if args.arch.lstrip().startswith("{"):
+        try:
+            fields = json.loads(args.arch)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--arch: not JSON ({error})") from None
+    else:
+        fields = files.read_json(args.arch)
+    fields = fields.get("arch", fields) if isinstance(fields, dict) else fields
+    if not isinstance(fields, dict):
+        raise ValueError(f"--arch: {args.arch}: not an object with ks, e, d, r")
+    return Arch.from_dict(fields)
+
+
+# ------------------------------------------------------------------------------------------------------------------- main
+
+
+class _Parser(argparse.ArgumentParser):
+    """Bad usage is one line, as every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the chosen command's function is in `run`."""
+    parser = _Parser(prog="ofa", description="Once-for-all networks: costs, downloads, checks, and released models at work.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for command in COMMANDS:
+        about = " ".join((command.__doc__ or "").split())
+        one = commands.add_parser(command.__name__, help=about, description=about)
+        one.add_argument("--json", action="store_true", help="print one JSON object")
+        one.set_defaults(run=command(one))
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs `ofa` with these arguments (default: the process's); returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    try:
+        report = args.run(args)
+        print(json.dumps(report.json, allow_nan=False) if args.json else report.text, flush=True)
+    except BrokenPipeError:  # `ofa cost ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

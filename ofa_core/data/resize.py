@@ -1,0 +1,33 @@
+"""The one preprocessing of images: training, calibration, evaluation and `ofa eval` all come through here.
+
+Resizing is Pillow's bilinear filter with antialiasing, on bytes; a user of a released model gets the same pixels from
+`image.resize((r, r), Image.Resampling.BILINEAR)`.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+def resize(images: np.ndarray, r: int) -> np.ndarray:
+    """uint8 (N, H, W, C), C = 1 or 3, to uint8 (N, r, r, C); r in pixels. Raises ValueError for another shape or type."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(f"images: {images.dtype} {images.shape} is not uint8 (N, H, W, 1 or 3)")
+    if images.shape[1:3] == (r, r):
+        return images
+    resized = np.empty((len(images), r, r, images.shape[-1]), np.uint8)
+    grey = images.shape[-1] == 1
+    for image, out in zip(images[..., 0] if grey else images, resized[..., 0] if grey else resized, strict=True):
+        out[...] = Image.fromarray(image).resize((r, r), Image.Resampling.BILINEAR)
+    return resized
+
+
+def to_rgb(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, h, w, 1 or 3) to uint8 (N, h, w, 3), what released uint8 models are fed; grey fills all three."""
+    return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:-1], 3)))
+
+
+def to_input(images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """What networks see: uint8 (B, h, w, C), C = 1 or 3, to float32 (B, 3, h, w) = x / 127.5 - 1; grey fills all three."""
+    x = torch.as_tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, C, h, w)
+    return x.expand(-1, 3, -1, -1).contiguous()

@@ -1,0 +1,1 @@
+from ofa_core.latency.table import LatencyTable as LatencyTable

@@ -1,0 +1,154 @@
+"""Latency lookup tables: milliseconds of every layer a space can have, and their sum as the prediction for a network.
+
+Our own file is JSON: what was measured, on what, and for each `Layer.key` the median. The tables published with Once-for-All
+are read as well (`ofa_core.latency.official`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ofa_core.arch import Arch
+from ofa_core.costs import LayerSum
+from ofa_core.latency.official import Published, read_official
+from ofa_core.layers import Layer
+from ofa_core.space import Space
+
+
+@dataclass(frozen=True)
+class Timing:
+    """count: fresh instances of the runtime; median_ms: median of their medians; spread_ms: largest minus smallest of these."""
+
+    count: int
+    median_ms: float
+    spread_ms: float
+
+
+@dataclass
+class LatencyTable:
+    """Predicts the latency of a network as overhead_ms + scale * (sum of its layers').
+
+    device: what was measured on, as `device.host_device` gives it, with a date. dtype: "uint8" or "float32".
+    resolutions: of the images for which the layers were measured. num_classes: of the classifier.
+    hard_swish: "fused" or "composed", how the measured files had it.
+    scale, overhead_ms: fitted to whole networks. layers: by `Layer.key`.
+    """
+
+    device: dict[str, Any]
+    dtype: str
+    resolutions: tuple[int, ...]
+    num_classes: int = 1000
+    hard_swish: str = "composed"
+    scale: float = 1.0
+    overhead_ms: float = 0.0
+    layers: dict[str, Timing] = field(default_factory=dict)
+    published: dict[int, Published] = field(default_factory=dict, repr=False)
+    """By resolution; empty in a table of our own. The same layer may have another value at another resolution."""
+
+    def __post_init__(self) -> None:
+        self._sums: dict[tuple[Space, int], LayerSum] = {}
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LatencyTable":
+        """Reads a file that `save` wrote, a published YAML file, or a folder of these (`160_lookup_table.yaml` and so on).
+
+        Raises FileNotFoundError, and ValueError, naming the file, for one that is not a latency table.
+        """
+        path = Path(path)
+        if not path.is_dir() and path.suffix not in (".yaml", ".yml"):
+            return _from_json(path)
+        paths = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
+        if not paths:
+            raise FileNotFoundError(f"{path}: no .yaml latency tables in this folder")
+        published = dict(map(read_official, paths))
+        return cls({"kind": "published", "file": path.name}, "float32", tuple(sorted(published)), published=published)
+
+    def save(self, path: str | Path) -> None:
+        """Writes JSON, one line a layer, sorted; the same table gives the same bytes."""
+        head: dict[str, Any] = {
+            name: getattr(self, name) for name in ("device", "dtype", "resolutions", "num_classes", "hard_swish")
+        }
+        head["correction"] = {"scale": self.scale, "overhead_ms": self.overhead_ms}
+        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+        layers = [f"{json.dumps(key)}: {json.dumps(asdict(entry))}" for key, entry in sorted(self.layers.items())]
+        if self.published:
+            lines.append(
+                f'"published": {json.dumps({r: asdict(table) for r, table in sorted(self.published.items())}, indent=1)}'
+            )
+        text = ",\n  ".join([*lines, '"layers": {\n    ' + ",\n    ".join(layers) + "\n  }"])
+        Path(path).write_text("{\n  " + text + "\n}\n", encoding="utf-8", newline="\n")
+
+    def predict(self, space: Space, arch: Arch) -> float:
+        """Milliseconds of one network.
+
+        Raises KeyError, naming the layer, when the table lacks one, and ValueError when `arch` is not of the space.
+        """
+        total = 0.0
+        for layer in space.layers(arch, self.num_classes):
+            value = self._value(layer, arch.r)
+            if np.isnan(value):
+                raise KeyError(f"{self._key(layer, arch.r)}: not in the latency table (input {arch.r}x{arch.r})")
+            total += value
+        return self.overhead_ms + self.scale * total
+
+    def predict_many(self, space: Space, archs: Sequence[Arch]) -> np.ndarray:
+        """Milliseconds (n,) float64 of many networks, as `predict` gives them, in a few array operations."""
+        return self.predict_codes(space, *space.encode(archs))
+
+    def predict_codes(self, space: Space, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        """The same for encoded networks: codes (n, genes), resolutions (n,) in pixels, as `space.encode` gives them."""
+        sums = np.empty(len(codes))
+        for resolution in np.unique(resolutions):
+            rows = resolutions == resolution
+            sums[rows] = self._layer_sum(space, int(resolution)).of_codes(codes[rows], resolutions[rows])
+        missing = np.flatnonzero(np.isnan(sums))
+        if len(missing):  # predict finds the layer and raises
+            self.predict(space, space.decode(codes[missing[:1]], resolutions[missing[:1]])[0])
+        return self.overhead_ms + self.scale * sums
+
+    def _layer_sum(self, space: Space, resolution: int) -> LayerSum:
+        """One sum a resolution: published tables hold other values for the same layer at other resolutions."""
+        if (space, resolution) not in self._sums:
+            self._sums[space, resolution] = LayerSum(space, lambda layer: self._value(layer, resolution), self.num_classes)
+        return self._sums[space, resolution]
+
+    def _key(self, layer: Layer, resolution: int) -> str | None:
+        if not self.published:
+            return layer.key
+        # Some table's dialect, where the resolution is missing: its key is then part of an error message.
+        return self.published.get(resolution, next(iter(self.published.values()))).key(layer)
+
+    def _value(self, layer: Layer, resolution: int) -> float:
+        """Milliseconds of a layer, NaN where the table lacks it: other layers of the space may do without."""
+        key = self._key(layer, resolution)
+        if key is None:
+            return 0.0
+        if self.published:
+            table = self.published.get(resolution)
+            return np.nan if table is None else table.mean_ms.get(key, np.nan)
+        return self.layers[key].median_ms if key in self.layers else np.nan
+
+
+def _from_json(path: Path) -> LatencyTable:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        correction: Mapping[str, float] = content["correction"]
+        return LatencyTable(
+            device=dict(content["device"]),
+            dtype=str(content["dtype"]),
+            resolutions=tuple(int(r) for r in content["resolutions"]),
+            num_classes=int(content["num_classes"]),
+            hard_swish=str(content["hard_swish"]),
+            scale=float(correction["scale"]),
+            overhead_ms=float(correction["overhead_ms"]),
+            published={int(r): Published(**table) for r, table in content.get("published", {}).items()},
+            layers={str(key): Timing(**entry) for key, entry in content["layers"].items()},
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: not a latency table: {error.args[0]} is missing") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: not a latency table: {error}") from None

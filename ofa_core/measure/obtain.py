@@ -1,0 +1,42 @@
+"""The latency table that the parameters of a device ask for: measured now, or read from a file."""
+
+from pathlib import Path
+from typing import Any
+
+from ofa_core import files
+from ofa_core.export.params import HardSwish
+from ofa_core.latency.table import LatencyTable
+from ofa_core.measure.build import build_table
+from ofa_core.measure.host import HostDevice
+from ofa_core.measure.params import DeviceParams
+from ofa_core.space import Space
+
+
+def obtain_table(
+    name: str, params: DeviceParams, space: Space, num_classes: int, hard_swish: HardSwish, seed: int
+) -> tuple[LatencyTable, dict[str, Any]]:
+    """The latency table of a device, measured or read, and how well it predicts whole networks.
+
+    Raises ValueError, naming the key, for a file that is missing, changed, or was made for other data types or classes.
+    """
+    if params.source == "measure":
+        device = HostDevice(params.threads, params.instances, params.milliseconds / 1000)
+        return build_table(
+            device,
+            space,
+            num_classes=num_classes,
+            dtype=params.dtype,
+            hard_swish=hard_swish,
+            networks=params.networks,
+            seed=seed,
+        )
+    where, path = f"build_latency_table.devices.{name}", Path(str(params.file))
+    if not path.is_file():
+        raise ValueError(f"{where}.file: {path}: no such file")
+    if (found := files.md5(path)) != params.file_md5:
+        raise ValueError(f"{where}.file_md5: {params.file_md5}: the MD5 of {path} is {found}")
+    table = LatencyTable.load(path)
+    for key, wanted, has in (("dtype", params.dtype, table.dtype), ("num_classes", num_classes, table.num_classes)):
+        if wanted != has:
+            raise ValueError(f"{where}.file: {path} is for {key} {has}, not {wanted}")
+    return table, {"networks": 0}

@@ -1,0 +1,107 @@
+"""Typed, strict reading of params.yaml: one frozen dataclass a section, errors that name key, value and what is allowed.
+
+The file is read by YAML 1.2's rules, as DVC reads it: `1e-3` is a number there, while YAML 1.1 readers make it a string.
+A section's dataclass stands beside the code it steers and is declared with `@section`.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def section(cls: type[T]) -> type[T]:
+    """Makes a class a section: frozen, keyword-only, no key unknown or missing, no type converted in silence.
+
+    `__post_init__` may check what types cannot say; a ValueError it raises begins with the key's name and a colon.
+    """
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
+
+
+class ParamsFile:
+    """A parameter file. Remembers which sections were read, so that a stage can tell whether they changed under it.
+
+    Raises ValueError, one line, when the file is missing, not YAML or not a mapping.
+    """
+
+    def __init__(self, path: str | Path = "params.yaml") -> None:
+        self.path = Path(path)
+        self.content = _load(self.path)
+        self.used: dict[str, Any] = {}
+
+    def read(self, name: str, kind: type[T]) -> T:
+        """The section `name` (dotted names reach inside sections) as a `kind`: a section's dataclass, or int, float, str.
+
+        Raises ValueError, one line that names file, key, value and what is allowed.
+        """
+        raw = self.raw(name)
+        self.used[name] = raw
+        return parse(kind, raw, f"{self.path}: {name}")
+
+    def raw(self, name: str) -> Any:
+        """The section as plain YAML values. Raises ValueError when it is missing."""
+        value = self.content
+        for i, part in enumerate(parts := name.split(".")):
+            if not isinstance(value, Mapping) or part not in value:
+                raise ValueError(f"{self.path}: {'.'.join(parts[: i + 1])}: missing")
+            value = value[part]
+        return value
+
+    def changed(self) -> list[str]:
+        """Names of sections read so far whose value in the file is another one now."""
+        now = ParamsFile(self.path)
+        return [name for name, value in self.used.items() if now.raw(name) != value]
+
+
+def parse(kind: type[T], raw: Any, where: str) -> T:
+    """`raw` as a `kind`; `where` begins the error. Raises ValueError, one line: where, key, value, what is allowed."""
+    try:
+        # Strict, but a YAML list may be a tuple: the rules of pydantic's JSON mode.
+        return TypeAdapter(kind).validate_json(_to_json(raw, where), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(_message(where, first, error.error_count() - 1)) from None
+
+
+def _message(where: str, error: Any, others: int) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
+    more = f" (and {others} more)" if others else ""
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{where}{key}: missing{more}"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{where}{key}: unknown key{more}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        separator = "." if re.match(r"[\w.\[\]]+: ", message) else ": "  # the message begins with a key, or not
+        return f"{where}{key}{separator}{message}{more}"
+    return f"{where}{key}: {error['input']!r}: {message[0].lower()}{message[1:]}{more}"
+
+
+def _to_json(raw: Any, where: str) -> bytes:
+    try:
+        return TypeAdapter(Any).dump_json(raw)
+    except Exception:
+        raise ValueError(f"{where}: {raw!r} is not made of numbers, text, lists and mappings") from None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    except YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a mapping of sections")
+    return content

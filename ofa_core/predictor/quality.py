@@ -1,0 +1,16 @@
+"""How good predictions are, on architectures that were not used for fitting."""
+
+import numpy as np
+from scipy.stats import kendalltau
+
+
+def prediction_quality(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """RMSE in points (of 100), Kendall's tau, and the share of pairs in the right order, of values in 0..1 (n,) each."""
+    upper = np.triu_indices(len(measured), 1)
+    predicted_sign, measured_sign = (np.sign(v[upper[0]] - v[upper[1]]) for v in (predicted, measured))
+    distinct = measured_sign != 0
+    return {
+        "rmse": float(100 * np.sqrt(((predicted - measured) ** 2).mean())),
+        "kendall_tau": float(kendalltau(predicted, measured).statistic),
+        "pairwise_accuracy": float((predicted_sign == measured_sign)[distinct].mean()),
+    }

@@ -1,0 +1,1 @@
+from ofa_core.search.evolution import search as search

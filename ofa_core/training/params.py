@@ -1,0 +1,159 @@
+"""Parameters of training: what all phases share, the full network, and progressive shrinking."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ofa_core.params import section
+from ofa_core.space import Space
+
+Rate = Annotated[float, Field(gt=0, le=100)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+FIELDS = {"ks": "kernel_sizes", "d": "depths", "e": "expand_ratios"}
+"""Fields of `Arch` and the parameters of a phase that bound them."""
+DistillWeight = Annotated[float, Field(ge=0, le=10)]
+Choices = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+
+
+@section
+class TrainingParams:
+    """Section `training`: what the full network and all phases share."""
+
+    batch_size: Annotated[int, Field(ge=2)]
+    """Images per step."""
+    momentum: Share
+    """Of SGD with Nesterov's momentum."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    """L2 penalty of weights; batch norms and biases have none."""
+    label_smoothing: Share
+    """Share of the target spread over all classes."""
+    dropout: Share
+    """Before the classifier."""
+    max_shift: Annotated[float, Field(ge=0, le=0.5)]
+    """Augmentation: random shift of the image, up to this share of its side, in either direction."""
+    flip: bool
+    """Augmentation: mirror half of the images."""
+    bn_images: Annotated[int, Field(ge=2)]
+    """Train images that batch norm statistics are measured on before a sub-network is evaluated."""
+    threads: Annotated[int, Field(ge=0)]
+    """CPU threads; 0 is all cores. Results repeat byte for byte at equal threads on equal processors."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)]
+    """A killed phase loses at most this much work."""
+    spike_factor: Annotated[float, Field(gt=1)]
+    """A loss this many times that of the steps before, or one that is not finite, goes back to the last checkpoint."""
+    max_rollbacks: Annotated[int, Field(ge=0, le=20)]
+    """How often a phase may go back, each time with half the learning rate, before it stops."""
+
+
+@section
+class TrainSupernetParams:
+    """Section `train_supernet`: training of the full network, the largest of the space."""
+
+    epochs: Rate
+    """Passes over the train split; may be a fraction."""
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    """Epochs of linear increase of the rate, part of `epochs`; a cosine to zero follows."""
+    lr: Rate
+    """Peak learning rate, for the whole batch."""
+    init: str | None
+    """Weights to start from instead of random ones: a super-network's file of this pipeline, or a checkpoint in the published
+    layout. Its classifier is kept where the number of classes is the same, and new where it is not."""
+    init_md5: str | None
+    """MD5 of that file, which makes a change of it a change of the parameters that DVC sees; null without init."""
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.epochs, self.warmup_epochs)
+        if (self.init is None) != (self.init_md5 is None):
+            raise ValueError("init_md5: goes with init; both or none")
+
+
+@section
+class PhaseParams:
+    """An entry of `shrink.phases`: what a phase of progressive shrinking adds to the phase before."""
+
+    init: str
+    """The phase whose weights it starts from; `full` is the full network."""
+    kernel_sizes: Choices
+    depths: Choices
+    expand_ratios: Choices
+    """What is sampled, independently for every block and stage."""
+    sampling: Literal["random", "sandwich"]
+    """random: independent draws. sandwich (BigNAS): the largest, the smallest, and random ones between."""
+    teacher: Literal["full", "in_place"]
+    """Soft targets come from the fixed full network, or from each step's largest sub-network; the latter needs sandwich."""
+    subnets: Annotated[int, Field(ge=1, le=64)]
+    """Sub-networks per step; their gradients are summed."""
+    epochs: Rate
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    lr: Rate
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.epochs, self.warmup_epochs)
+        if self.sampling == "sandwich" and self.subnets < 2:
+            raise ValueError(f"subnets: {self.subnets}: the sandwich rule needs 2 or more")
+        if self.teacher == "in_place" and self.sampling != "sandwich":
+            raise ValueError(f"teacher: in_place needs sampling sandwich, not {self.sampling}")
+        for field in ("kernel_sizes", "depths", "expand_ratios"):
+            values = getattr(self, field)
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"{field}: {list(values)} is not ascending")
+
+    def choices(self, space: Space) -> list[list[int]]:
+        """For every gene of the space the indices of the choices that the phase samples.
+
+        Raises ValueError that names the key when a choice is not of the space.
+        """
+        allowed = []
+        for gene in space.genes:
+            field = FIELDS[gene.field]
+            # A stage of one block has one depth, whatever the phase says.
+            wanted = gene.choices if len(gene.choices) == 1 else getattr(self, field)
+            foreign = [choice for choice in wanted if choice not in gene.choices]
+            if foreign:
+                raise ValueError(f"{field}: {foreign[0]}: allowed are {', '.join(map(str, gene.choices))}")
+            allowed.append([gene.choices.index(choice) for choice in wanted])
+        return allowed
+
+
+@section
+class ShrinkParams:
+    """Section `shrink`: progressive shrinking."""
+
+    distill_weight: DistillWeight
+    """Weight of the soft loss against the full network's probabilities; the hard loss has weight 1."""
+    last: str
+    """The phase whose weights are measured, searched and specialised."""
+    phases: Annotated[dict[str, PhaseParams], Field(min_length=1)]
+    """By name, in any order; `init` links them."""
+
+    def __post_init__(self) -> None:
+        for name, phase in self.phases.items():
+            seen = {name}
+            while phase.init != "full":
+                if phase.init in seen or phase.init not in self.phases:
+                    raise ValueError(f"phases.{name}.init: {phase.init} does not lead back to full")
+                seen.add(phase.init)
+                phase = self.phases[phase.init]
+        if self.last not in self.phases:
+            raise ValueError(f"last: {self.last} is not one of {', '.join(self.phases)}")
+
+
+@section
+class CollectParams:
+    """Section `collect_accuracies`."""
+
+    architectures: Annotated[int, Field(ge=20)]
+    """Sub-networks to measure, the smallest and the largest at every resolution among them."""
+
+
+@section
+class SpecializeParams:
+    """Section `specialize`."""
+
+    max_top1_change: Annotated[float, Field(gt=0, le=1)]
+    """Most that validation top-1 (0..1) of the written network, in a fresh process, may differ from the super-network's."""
+
+
+def _check_warmup(epochs: float, warmup_epochs: float) -> None:
+    if warmup_epochs >= epochs:
+        raise ValueError(f"warmup_epochs: {warmup_epochs} is not less than epochs ({epochs})")
