@@ -1,0 +1,37 @@
+"""Stage build_latency_table: the latency of every layer of the space on a device."""
+
+import argparse
+
+import pandas as pd
+
+from ofa_core import files
+from ofa_core.data.packed import load_split
+from ofa_core.export.params import ExportParams
+from ofa_core.measure.obtain import obtain_table
+from ofa_core.measure.params import DeviceParams
+from ofa_core.spaces import SpaceParams
+from ofa_core.stage import exit_cleanly, running
+
+
+def main() -> None:
+    """Writes build/latency/DEVICE.json, its metrics and the points predicted against measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", required=True, help="a name under build_latency_table.devices")
+    name = parser.parse_args().device
+    with running(f"build_latency_table@{name}") as stage:
+        seed = stage.params.read("seed", int)
+        space = stage.params.read("space", SpaceParams).build()
+        hard_swish = stage.params.read("export", ExportParams).hard_swish
+        params = stage.params.read(f"build_latency_table.devices.{name}", DeviceParams)
+        classes = load_split(stage.input(files.DATASET), "val").classes
+
+        table, report = obtain_table(name, params, space, len(classes), hard_swish, seed)
+        with files.replacing(files.latency_table(name)) as temporary:
+            table.save(temporary)
+        points = pd.DataFrame({key: report.pop(key, []) for key in ("predicted_ms", "measured_ms")})
+        files.write_json(files.report("build_latency_table", name), report)
+        files.write_bytes(files.report("build_latency_table", name, ".csv"), points.to_csv(index=False).encode())
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,36 @@
+"""Stage collect_accuracies: measures sampled sub-networks of the shrunk super-network on the val split."""
+
+from ofa_core import files
+from ofa_core.nn import build_supernet
+from ofa_core.spaces import SpaceParams
+from ofa_core.stage import exit_cleanly, running
+from ofa_core.training.collect import collect, sample_archs, write_accuracies
+from ofa_core.training.evaluation import Evaluator, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.params import CollectParams, TrainingParams
+from ofa_core.training.weights import load_weights
+
+
+def main() -> None:
+    """Writes build/accuracies.csv and reports/collect_accuracies.json."""
+    with running("collect_accuracies") as stage:
+        seed = stage.params.read("seed", int)
+        space = stage.params.read("space", SpaceParams).build()
+        shared = stage.params.read("training", TrainingParams)
+        params = stage.params.read("collect_accuracies", CollectParams)
+        last = stage.params.read("shrink.last", str)
+        weights, dataset = stage.input(files.supernet(last)), stage.input(files.DATASET)
+
+        use_threads(shared.threads)
+        train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
+        net = build_supernet(space, len(train_images.classes))
+        load_weights(weights, net)
+        archs = sample_archs(net, params.architectures, seed)
+        top1 = collect(net, Evaluator(train_images, val_images, shared.bn_images, seed), archs)
+        write_accuracies(files.ACCURACIES, archs, top1)
+        metrics = {"split": "val", "architectures": len(archs), "lowest_top1": min(top1), "highest_top1": max(top1)}
+        files.write_json(files.report("collect_accuracies"), metrics)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

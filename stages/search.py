@@ -1,0 +1,42 @@
+"""Stage search: the most accurate sub-network for every target."""
+
+import shutil
+
+import pandas as pd
+
+from ofa_core import files
+from ofa_core.latency.table import LatencyTable
+from ofa_core.measure.origin import check_origin
+from ofa_core.measure.params import DeviceParams
+from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.search.params import SearchParams
+from ofa_core.search.targets import search_target
+from ofa_core.spaces import SpaceParams
+from ofa_core.stage import exit_cleanly, running
+
+
+def main() -> None:
+    """Writes build/search/TARGET.json for every target and reports/search.csv."""
+    with running("search") as stage:
+        seed = stage.params.read("seed", int)
+        space = stage.params.read("space", SpaceParams).build()
+        params = stage.params.read("search", SearchParams)
+        predictor = AccuracyPredictor.load(stage.input(files.PREDICTOR))
+        device = stage.params.read(f"build_latency_table.devices.{params.device}", DeviceParams)
+        table = LatencyTable.load(stage.input(files.latency_table(params.device)))
+        check_origin(params.device, device, table)
+
+        found = {}
+        for name, target in params.targets.items():
+            found[name] = search_target(name, target, params, space, predictor, table, seed)
+            print(f"{name}: predicted {found[name]['predicted_latency_ms']:.4f} ms, top-1 {found[name]['predicted_top1']:.4f}")
+        shutil.rmtree(files.SEARCH, ignore_errors=True)
+        for name, result in found.items():
+            files.write_json(files.searched(name), result)
+        columns = ["target", "budget_ms", "predicted_latency_ms", "predicted_top1", "random_search_top1", "evaluations"]
+        table_of_targets = pd.DataFrame(found.values())[columns].to_csv(index=False, float_format="%.6g")
+        files.write_bytes(files.report("search", suffix=".csv"), table_of_targets.encode())
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

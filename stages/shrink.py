@@ -1,0 +1,52 @@
+"""Stage shrink: one phase of progressive shrinking, with the full network as the teacher."""
+
+import argparse
+
+from ofa_core import files
+from ofa_core.nn import build_supernet
+from ofa_core.spaces import SpaceParams
+from ofa_core.stage import exit_cleanly, running
+from ofa_core.training.evaluation import Evaluator, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.loop import Schedule, Teacher, train
+from ofa_core.training.params import DistillWeight, PhaseParams, TrainingParams
+from ofa_core.training.report import at_extremes, supernet_metrics, write_history
+from ofa_core.training.shrinking import phase_choices, phase_corners, phase_sampler, sort_for_phase
+from ofa_core.training.weights import describe, load_weights, save_weights
+
+
+def main() -> None:
+    """Writes build/supernet/PHASE.safetensors, its metrics and its loss curve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--phase", required=True, help="a name under shrink.phases")
+    name = parser.parse_args().phase
+    with running(f"shrink@{name}") as stage:
+        seed = stage.params.read("seed", int)
+        space = stage.params.read("space", SpaceParams).build()
+        shared = stage.params.read("training", TrainingParams)
+        distill_weight = stage.params.read("shrink.distill_weight", DistillWeight)
+        phase = stage.params.read(f"shrink.phases.{name}", PhaseParams)
+        dataset = stage.input(files.DATASET)
+        start, full = stage.input(files.supernet(phase.init)), stage.input(files.supernet("full"))
+
+        use_threads(shared.threads)
+        train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
+        evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
+        net = build_supernet(space, len(train_images.classes), shared.dropout)
+        load_weights(full, net)
+        fixed = net.extract(space.largest()).eval() if phase.teacher == "full" else None
+        teacher = Teacher(net=fixed, weight=distill_weight)
+        supports = load_weights(start, net)["supports"]
+        sort_for_phase(net, phase, supports["expand_ratios"])
+        schedule = Schedule(epochs=phase.epochs, warmup_epochs=phase.warmup_epochs, lr=phase.lr)
+        sampler = phase_sampler(space, phase)
+        with stage.work_folder() as work:
+            history = train(net, train_images, sampler, schedule, shared, phase=name, seed=seed, work=work, teacher=teacher)
+            save_weights(files.supernet(name), net, describe(net, phase_choices(phase)))
+            corners = at_extremes(phase_corners(space, phase), space.resolutions)
+            files.write_json(files.report("shrink", name), supernet_metrics(net, evaluator, corners, history))
+            write_history(files.report("shrink", name, suffix=".csv"), history)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,46 @@
+"""Stage train_supernet: trains the full network, the largest of the space, at all its resolutions."""
+
+from pathlib import Path
+
+import torch
+
+from ofa_core import files
+from ofa_core.nn import build_supernet
+from ofa_core.spaces import SpaceParams
+from ofa_core.stage import exit_cleanly, running
+from ofa_core.training.evaluation import Evaluator, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.loop import Schedule, train
+from ofa_core.training.params import TrainingParams, TrainSupernetParams
+from ofa_core.training.report import at_extremes, supernet_metrics, write_history
+from ofa_core.training.shrinking import full_choices, full_sampler
+from ofa_core.training.weights import describe, save_weights, transfer
+
+
+def main() -> None:
+    """Writes build/supernet/full.safetensors, its metrics and its loss curve."""
+    with running("train_supernet") as stage:
+        seed = stage.params.read("seed", int)
+        space = stage.params.read("space", SpaceParams).build()
+        shared = stage.params.read("training", TrainingParams)
+        params = stage.params.read("train_supernet", TrainSupernetParams)
+        dataset = stage.input(files.DATASET)
+
+        use_threads(shared.threads)
+        train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
+        evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
+        torch.manual_seed(seed)
+        net = build_supernet(space, len(train_images.classes), shared.dropout)
+        if params.init is not None:
+            transfer(stage.pinned(Path(params.init), params.init_md5, "train_supernet.init_md5"), net)
+        schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)
+        with stage.work_folder() as work:
+            history = train(net, train_images, full_sampler(space), schedule, shared, phase="full", seed=seed, work=work)
+            save_weights(files.supernet("full"), net, describe(net, full_choices(space)))
+            corners = at_extremes({"largest": space.largest()}, space.resolutions)
+            files.write_json(files.report("train_supernet"), supernet_metrics(net, evaluator, corners, history))
+            write_history(files.report("train_supernet", suffix=".csv"), history)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)
