@@ -1,0 +1,33 @@
+"""What tests share: where real data lies, and skipping where a clone has none."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from ofa_core.arch import Arch
+
+# Networks in tests are tiny: on a busy machine two threads wait for each other far longer than they work.
+torch.set_num_threads(1)
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def shared_data(relative: str) -> Path:
+    """The path of a file of the shared test data; skips the test where there is none.
+
+    Looked for in the folder that OFA_SHARED_DATA names, else in ../shared/data beside the repository.
+    """
+    folder = Path(os.environ.get("OFA_SHARED_DATA") or REPO.parent / "shared" / "data")
+    path = folder / relative
+    if not path.exists():
+        pytest.skip(f"needs {relative} in ../shared/data or in the folder that OFA_SHARED_DATA names")
+    return path
+
+
+def arch_of(row: pd.Series) -> Arch:
+    """The architecture of a row of ofa_mbv3_w1.0_imagenet_top1.csv: lists are numbers with spaces between."""
+    ks, e, d = (tuple(int(number) for number in row[key].split()) for key in ("ks", "e", "d"))
+    return Arch(ks, e, d, int(row["r"]))
