@@ -40,6 +40,7 @@ class Published:
 
 _RAW = "https://raw.githubusercontent.com/han-cai/files/master/ofa/"
 _LARGE = "https://media.githubusercontent.com/media/han-cai/files/master/ofa/"
+_TUTORIAL = "https://hanlab.mit.edu/files/OnceForAll/tutorial/"
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 
 # device or budget, then "figure_top1" of each network; -25 and -75 are epochs of fine-tuning (README of once-for-all).
@@ -73,6 +74,11 @@ def _published() -> dict[str, Published]:
     large = (("ofa_resnet50_d0-1-2_e0.2-0.25-0.35_w0.65-0.8-1.0", "ofa_resnet50.pth"),)
     sha256 = "3406a4c852f4573a58e9a01f35406baa4ad3787044ffadc6ea45571ad2b9123a"
     rows.append(Published(name="ofa_resnet50", base=f"{_LARGE}ofa_nets/", files=large, space="ofa_resnet50", sha256=sha256))
+    # The tutorial's accuracy predictor (its SHA-256 is that of the file as published) and latency tables.
+    sha256 = "48685122a3540636b06699af66cd816456b25f29b69563e2fda9bed4018eeba0"
+    rows.append(Published(name="acc_predictor", base=_RAW, files=(("acc_predictor.pth", "acc_predictor.pth"),), sha256=sha256))
+    tables = tuple((file, file) for file in (f"{r}_lookup_table.yaml" for r in (160, 176, 192, 208, 224)))
+    rows.append(Published(name="note10_latency", base=f"{_TUTORIAL}latency_table@note10/", files=tables))
     for pattern, networks in _SPECIALIZED.items():
         target, epochs = pattern.rsplit("-", 1)
         for figure, top1 in (network.split("_") for network in networks.split()):
@@ -90,7 +96,8 @@ def _published() -> dict[str, Published]:
 
 
 PUBLISHED = _published()
-"""The 4 super-networks, 50 specialised networks and 4 LPCVC models that `fetch` knows, by name."""
+"""What `fetch` knows, by name: 4 super-networks, 50 specialised networks, 4 LPCVC models, the tutorial's accuracy predictor and
+its latency tables."""
 
 
 def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:

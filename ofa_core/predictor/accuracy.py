@@ -9,32 +9,71 @@ import numpy as np
 
 from ofa_core import files
 from ofa_core.arch import Arch
-from ofa_core.predictor.features import encode_features
+from ofa_core.predictor.calibration import Calibration
+from ofa_core.predictor.features import encode_features, present_genes
 from ofa_core.predictor.gaussian_process import GaussianProcess
+from ofa_core.predictor.official import OfficialPredictor, is_official
 from ofa_core.space import Space
 from ofa_core.spaces import get_space
 
 CHUNK = 8192
 """Architectures predicted at a time, to bound memory."""
+BASE = "base"
+"""Name of the feature that holds the base's prediction, and of the base in a file."""
 
 
 class AccuracyPredictor:
     """Top-1 of sub-networks of one space by Gaussian process regression on measured ones.
 
     On the 2,223 measured ImageNet sub-networks of ofa_mbv3 it is more exact than the published three-layer perceptron.
+
+    With a `base`, another predictor, it learns only how its own measurements differ from the base's: a predictor of int8
+    accuracy from a few hundred int8 measurements and the float predictor. APQ (https://arxiv.org/abs/2006.08509) transfers
+    weights of a perceptron to the same end; for Gaussian processes it is recursive co-kriging (Le Gratiet and Garnier, 2014,
+    https://arxiv.org/abs/1210.0686).
     """
 
     def __init__(
-        self, space: Space, codes: np.ndarray, resolutions: np.ndarray, top1: np.ndarray, process: GaussianProcess
+        self,
+        space: Space,
+        codes: np.ndarray,
+        resolutions: np.ndarray,
+        top1: np.ndarray,
+        log_weights: np.ndarray | None = None,
+        base: "AccuracyPredictor | None" = None,
     ) -> None:
-        self.space, self.codes, self.resolutions, self.top1, self.process = space, codes, resolutions, top1, process
-        self._residuals = np.sort(np.abs(process.leave_one_out()))
+        """codes (n, genes), resolutions (n,), top1 (n,) in 0..1; log_weights: hyperparameters, None to find them."""
+        self.space, self.codes, self.resolutions, self.top1, self.base = space, codes, resolutions, top1, base
+        features, start = encode_features(space, codes, resolutions), np.zeros(len(top1))
+        residuals, deviations = np.zeros(len(top1)), np.zeros(len(top1))
+        if base is not None:
+            start, residuals, deviations = base._at(codes, resolutions)
+            features |= {BASE: self._base_feature(start)}
+        target = top1 - start
+        self.process = (
+            GaussianProcess.fit(features, target)
+            if log_weights is None
+            else GaussianProcess.from_weights(tuple(sorted(features)), log_weights, features, target)
+        )
+        # What a new architecture's error is made of: the process's own, and the base's where it had measured the architecture.
+        own_residuals, own_deviations = self.process.leave_one_out()
+        self._residuals, self._deviations = residuals + own_residuals, np.hypot(deviations, own_deviations)
+        parameters = len(self.process.log_weights)
+        self.calibration = Calibration.fit(top1 - self._residuals, self._deviations, self._residuals, parameters)
 
     @classmethod
-    def fit(cls, space: Space, archs: Sequence[Arch], top1: Sequence[float] | np.ndarray, seed: int = 0) -> "AccuracyPredictor":
+    def fit(
+        cls,
+        space: Space,
+        archs: Sequence[Arch],
+        top1: Sequence[float] | np.ndarray,
+        seed: int = 0,
+        base: "AccuracyPredictor | None" = None,
+    ) -> "AccuracyPredictor":
         """Fits to measured architectures; each carries its resolution.
 
         top1: accuracies in 0..1 (n,). seed: kept for predictors that draw random numbers; this one draws none.
+        base: the predictor to transfer from, of a space with the same choices.
         Raises ValueError for fewer than 10 measurements, unequal lengths, values outside 0..1 or a foreign architecture.
         """
         y = np.asarray(top1, dtype=float)
@@ -42,8 +81,9 @@ class AccuracyPredictor:
             raise ValueError(f"predictor: {len(archs)} architectures and {len(y)} accuracies; at least 10 of each are needed")
         if not ((y >= 0) & (y <= 1)).all():
             raise ValueError("predictor: accuracies must be in 0..1")
-        codes, resolutions = space.encode(archs)
-        return cls(space, codes, resolutions, y, GaussianProcess.fit(encode_features(space, codes, resolutions), y))
+        if base is not None and base.space.genes != space.genes:
+            raise ValueError(f"predictor: {base.space.name} and {space.name} have different choices; no transfer between them")
+        return cls(space, *space.encode(archs), y, base=base)
 
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
         """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not of the space."""
@@ -52,47 +92,98 @@ class AccuracyPredictor:
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
         """The same for encoded architectures: codes (n, genes), resolutions (n,)."""
         starts = range(0, len(codes), CHUNK)
-        parts = [encode_features(self.space, codes[i : i + CHUNK], resolutions[i : i + CHUNK]) for i in starts]
-        return np.concatenate([self.process.predict(part) for part in parts])
+        parts = [self._mean(codes[i : i + CHUNK], resolutions[i : i + CHUNK]) for i in starts]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def uncertainty_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        """The calibrated size (n,) of the errors of `predict_codes`: about their standard deviation."""
+        return self.calibration.scale(self.predict_codes(codes, resolutions), self._deviation(codes, resolutions))
 
     def interval(self, archs: Sequence[Arch], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Bounds (low, high), each (n,), that hold a measured top-1 with probability `coverage`.
 
-        The width is a multiple of the process's deviation; which multiple follows from the leave-one-out residuals, so that it
-        does not rest on a normal distribution.
+        Their width follows from the leave-one-out residuals (see `calibration`), not from a normal distribution.
+        Raises ValueError for a coverage outside 0..1 or an architecture that is not of the space.
         """
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage: {coverage} is not between 0 and 1")
-        features = encode_features(self.space, *self.space.encode(archs))
-        mean = self.process.predict(features)
-        count = len(self._residuals)
-        rank = min(int(np.ceil((count + 1) * coverage)), count) - 1
-        width = self._residuals[rank] * self.process.deviation(features)
+        codes, resolutions = self.space.encode(archs)
+        mean = self.predict_codes(codes, resolutions)
+        width = self.calibration.half_width(mean, self._deviation(codes, resolutions), coverage)
         return np.clip(mean - width, 0, 1), np.clip(mean + width, 0, 1)
 
     def save(self, path: str | Path) -> None:
         """Writes measurements and hyperparameters as .npz, byte for byte repeatable."""
+        with files.replacing(path) as temporary, temporary.open("wb") as f:
+            np.savez(f, allow_pickle=False, **self._fields())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "AccuracyPredictor | OfficialPredictor":
+        """Reads what `save` wrote, or the official acc_predictor.pth (suffix .pth or .pt).
+
+        Raises ValueError, one line, for a missing or foreign file.
+        """
+        if is_official(path):
+            return OfficialPredictor.load(path)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls._from_fields({name: stored[name] for name in stored.files})
+        except FileNotFoundError:
+            raise ValueError(f"{path}: no such file") from None
+        except (OSError, KeyError, TypeError, ValueError, BadZipFile, np.linalg.LinAlgError):
+            raise ValueError(f"{path}: not a predictor of this pipeline") from None
+
+    def _fields(self, prefix: str = "") -> dict[str, np.ndarray]:
         space = {
             "name": self.space.name,
             "width_mult": getattr(self.space, "width_mult", None),
             "resolutions": self.space.resolutions,
         }
-        with files.replacing(path) as temporary, temporary.open("wb") as f:
-            np.savez(f, space=np.array(json.dumps(space)), codes=self.codes, resolutions=self.resolutions, top1=self.top1,
-                     groups=np.array(self.process.groups), log_weights=self.process.log_weights)  # fmt: skip
+        own = {"space": np.array(json.dumps(space)), "codes": self.codes, "resolutions": self.resolutions, "top1": self.top1,
+               "log_weights": self.process.log_weights}  # fmt: skip
+        base = {} if self.base is None else self.base._fields(f"{prefix}{BASE}/")
+        return {prefix + name: value for name, value in own.items()} | base
 
     @classmethod
-    def load(cls, path: str | Path) -> "AccuracyPredictor":
-        """Reads what `save` wrote. Raises ValueError, one line, for a missing or foreign file."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                fields = {name: stored[name] for name in stored.files}
-            space = get_space(**json.loads(str(fields["space"])))
-            codes, resolutions, top1 = fields["codes"], fields["resolutions"], fields["top1"]
-            groups = tuple(str(group) for group in fields["groups"])
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such file") from None
-        except (OSError, KeyError, TypeError, ValueError, BadZipFile):
-            raise ValueError(f"{path}: not a predictor of this pipeline") from None
-        features = encode_features(space, codes, resolutions)
-        return cls(space, codes, resolutions, top1, GaussianProcess.from_weights(groups, fields["log_weights"], features, top1))
+    def _from_fields(cls, fields: dict[str, np.ndarray], prefix: str = "") -> "AccuracyPredictor":
+        space = get_space(**json.loads(str(fields[f"{prefix}space"])))
+        codes, resolutions, top1, log_weights = (
+            fields[prefix + name] for name in ("codes", "resolutions", "top1", "log_weights")
+        )
+        has_base = any(name.startswith(f"{prefix}{BASE}/") for name in fields)
+        base = cls._from_fields(fields, f"{prefix}{BASE}/") if has_base else None
+        return cls(space, codes, resolutions, top1, log_weights, base)
+
+    def _mean(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:  # (n,)
+        features = encode_features(self.space, codes, resolutions)
+        if self.base is None:
+            return self.process.predict(features)
+        start = self.base._mean(codes, resolutions)
+        return start + self.process.predict(features | {BASE: self._base_feature(start)})
+
+    def _deviation(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:  # (n,)
+        features = encode_features(self.space, codes, resolutions)
+        if self.base is None:
+            return self.process.deviation(features)
+        features |= {BASE: self._base_feature(self.base._mean(codes, resolutions))}
+        return np.hypot(self.base._deviation(codes, resolutions), self.process.deviation(features))
+
+    def _base_feature(self, start: np.ndarray) -> np.ndarray:  # (n,) -> (n, 1)
+        base = self.base
+        assert base is not None
+        return ((start - base.top1.mean()) / (base.top1.std() or 1.0))[:, None]
+
+    def _at(self, codes: np.ndarray, resolutions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For a predictor that builds on this one, (n,) each: accuracies, measured where they were and else predicted;
+        errors that predictions without the measurement would have had, 0 where there is none, since the error is then part of
+        what builds on it; deviations of such predictions."""
+        known = {(*code, r): i for i, (code, r) in enumerate(zip(self._effective(self.codes), self.resolutions, strict=True))}
+        rows = [known.get((*code, r), -1) for code, r in zip(self._effective(codes), resolutions, strict=True)]
+        index, start = np.array(rows), self.predict_codes(codes, resolutions)
+        measured = index >= 0
+        start[measured] = self.top1[index[measured]]
+        residuals, deviations = np.zeros(len(index)), self._deviation(codes, resolutions)
+        residuals[measured], deviations[measured] = self._residuals[index[measured]], self._deviations[index[measured]]
+        return start, residuals, deviations
+
+    def _effective(self, codes: np.ndarray) -> list[tuple[int, ...]]:
+        """Codes with the same number in every gene that does not matter."""
+        return [tuple(row) for row in np.where(present_genes(self.space, codes), codes, -1).tolist()]

@@ -1,41 +1,91 @@
-"""Architectures as numbers for a predictor: one-hot choices, zero where the depth skips the block, and the resolution."""
+"""Architectures as numbers for a predictor: one-hot choices, zero where the depth skips the block, resolution and size."""
+
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from ofa_core.costs import LayerSum
 from ofa_core.space import Space
 
-RESOLUTION_UNIT = 32.0
-"""Pixels that count as one unit of the resolution's feature."""
+RESOLUTION_SCALE = 4.0
+"""Makes the resolution's feature run over about 2 within a space, like the distances between one-hot choices."""
+SIZE_SCALE = 2.0
+"""The same for the size."""
 
 
 def encode_features(space: Space, codes: np.ndarray, resolutions: np.ndarray) -> dict[str, np.ndarray]:
-    """Features by kind of choice: the fields of `Arch` the space has, each (n, features of the field), and r (n, 1).
+    """Features by kind of choice: the fields of `Arch` the space has, each (n, features of the field), r and size (n, 1).
 
     codes (n, genes), resolutions (n,) as `space.encode` returns them. The resolution is a number, not a class, so that
-    predictions reach beyond the resolutions of the training data.
+    predictions reach beyond the resolutions of the training data; it is the reciprocal of the pixels, in which accuracy is
+    nearly linear: each further pixel gains less, and no resolution promises more than a bounded gain.
     """
     columns: dict[str, list[np.ndarray]] = {}
     for gene, present, choice in zip(space.genes, present_genes(space, codes).T, codes.T, strict=True):
         one_hot = choice[:, None] == np.arange(len(gene.choices))  # (n, choices)
         columns.setdefault(gene.field, []).append(one_hot & present[:, None])
     features = {field: np.concatenate(parts, axis=1).astype(float) for field, parts in columns.items()}
-    return features | {"r": (resolutions[:, None] - space.resolutions[-1]) / RESOLUTION_UNIT}
+    features |= {"r": RESOLUTION_SCALE * (1 - space.resolutions[-1] / resolutions[:, None])}
+    return features | {"size": _size(space, codes)[:, None]}
+
+
+def _size(space: Space, codes: np.ndarray) -> np.ndarray:  # -> (n,)
+    """The logarithm of MACs at the space's largest resolution, from 0 of the smallest to `SIZE_SCALE` of the largest network.
+
+    That larger networks are better is most of what a few measurements can tell, and no single choice says it.
+    """
+    macs, low, high = _sizes(space)
+    sizes = macs.of_codes(codes, np.full(len(codes), space.resolutions[-1]))
+    return SIZE_SCALE * np.log(sizes / low) / np.log(high / low)
+
+
+@lru_cache(maxsize=32)
+def _sizes(space: Space) -> tuple[LayerSum, float, float]:
+    """MACs of the space's networks without the classifier's classes, and those of the smallest and the largest."""
+    macs = LayerSum(space, lambda layer: layer.macs, num_classes=1)
+    low, high = macs([space.smallest(space.resolutions[-1]), space.largest(space.resolutions[-1])])
+    return macs, float(low), float(high)
 
 
 def present_genes(space: Space, codes: np.ndarray) -> np.ndarray:
     """Which genes matter, bool (n, genes): False for those of blocks that the depth leaves out."""
+    conditions = _conditions(space)
     present = np.ones(codes.shape, dtype=bool)
-    optional: dict[int, np.ndarray] = {}
+    for condition in conditions:
+        present[:, condition.genes] = False
+    for genes, columns, least in conditions:  # depths ascend, so that choices compare as depths do
+        present[:, genes] |= codes[:, columns] >= least
+    return present
+
+
+class _Conditions(NamedTuple):
+    """Genes (k,) that matter where the depth genes in `columns` (k,) have at least the choice `least` (k,); no gene twice."""
+
+    genes: np.ndarray
+    columns: np.ndarray
+    least: np.ndarray
+
+
+@lru_cache(maxsize=32)
+def _conditions(space: Space) -> tuple[_Conditions, ...]:
+    """What makes genes matter; those that always do are left out. A gene of several stages stands in several entries."""
+    least: dict[int, dict[int, int]] = {}
     always: set[int] = set()
     for slot in space.slots:
         if slot.depth is None:
             always.update(slot.genes)
             continue
-        column, least = slot.depth
-        exists = np.array(space.genes[column].choices)[codes[:, column]] >= least
+        column, depth = slot.depth
+        choice = next(i for i, value in enumerate(space.genes[column].choices) if value >= depth)
         for gene in slot.genes:
-            optional[gene] = optional.get(gene, np.zeros(len(codes), dtype=bool)) | exists
-    for gene, exists in optional.items():
-        if gene not in always:
-            present[:, gene] = exists
-    return present
+            columns = least.setdefault(gene, {})
+            columns[column] = min(choice, columns.get(column, choice))
+    entries = [(g, column, choice) for g, columns in least.items() if g not in always for column, choice in columns.items()]
+    rounds: list[list[tuple[int, int, int]]] = []
+    for entry in entries:
+        free = next((r for r in rounds if entry[0] not in {g for g, _, _ in r}), None)
+        if free is None:
+            rounds.append(free := [])
+        free.append(entry)
+    return tuple(_Conditions(*np.array(r).T) for r in rounds)

@@ -19,14 +19,50 @@ def fit_and_check(
 
     top1: (n,) in 0..1. The quality is that of a predictor fitted to the others.
     """
-    order = np.random.default_rng([seed, 3]).permutation(len(archs))
-    count = max(2, round(params.held_out * len(archs)))
-    held, rest = order[:count], order[count:]
-    trial = AccuracyPredictor.fit(space, [archs[i] for i in rest], top1[rest], seed)
-    predicted = trial.predict([archs[i] for i in held])
-    low, high = trial.interval([archs[i] for i in held], params.coverage)
-    quality = prediction_quality(predicted, top1[held])
-    quality |= {"interval_coverage": float(((low <= top1[held]) & (top1[held] <= high)).mean())}
-    quality |= {"fitted": len(rest), "held_out": len(held)}
-    points = pd.DataFrame({"predicted": predicted, "measured": top1[held]}).sort_values("predicted")
-    return AccuracyPredictor.fit(space, archs, top1, seed), quality, points
+    held, rest = _split(np.arange(len(archs)), params, seed)
+    trial = AccuracyPredictor.fit(space, _pick(archs, rest), top1[rest], seed)
+    quality, points = _check(trial, _pick(archs, held), top1[held], params.coverage)
+    return AccuracyPredictor.fit(space, archs, top1, seed), quality | {"fitted": len(rest), "held_out": len(held)}, points
+
+
+def fit_quantized_and_check(
+    space: Space, archs: list[Arch], top1: np.ndarray, int8_top1: np.ndarray, params: FitPredictorParams, seed: int
+) -> tuple[AccuracyPredictor, dict[str, Any], pd.DataFrame]:
+    """The same for a predictor of int8 accuracy, transferred from the float one; `float_predictor` in its quality is how well
+    the float predictor does as it is.
+
+    top1: (n,) in 0..1, measured in float. int8_top1: (n,) in 0..1, NaN where it was not measured. Neither the transferred
+    predictor that is checked nor the float one below it has seen the held-out architectures.
+    Raises ValueError for fewer than 10 int8 measurements besides the held-out ones.
+    """
+    measured = np.flatnonzero(~np.isnan(int8_top1))
+    held, rest = _split(measured, params, seed)
+    others = np.setdiff1d(np.arange(len(archs)), held)
+    base = AccuracyPredictor.fit(space, _pick(archs, others), top1[others], seed)
+    trial = AccuracyPredictor.fit(space, _pick(archs, rest), int8_top1[rest], seed, base)
+    quality, points = _check(trial, _pick(archs, held), int8_top1[held], params.coverage)
+    quality["float_predictor"] = prediction_quality(base.predict(_pick(archs, held)), int8_top1[held])
+    whole = AccuracyPredictor.fit(space, archs, top1, seed)
+    predictor = AccuracyPredictor.fit(space, _pick(archs, measured), int8_top1[measured], seed, whole)
+    return predictor, quality | {"fitted": len(rest), "held_out": len(held)}, points
+
+
+def _split(rows: np.ndarray, params: FitPredictorParams, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(held out, rest) of row numbers."""
+    order = rows[np.random.default_rng([seed, 3]).permutation(len(rows))]
+    count = max(2, round(params.held_out * len(rows)))
+    return order[:count], order[count:]
+
+
+def _check(
+    predictor: AccuracyPredictor, archs: list[Arch], top1: np.ndarray, coverage: float
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    predicted = predictor.predict(archs)
+    low, high = predictor.interval(archs, coverage)
+    inside = {"interval_coverage": float(((low <= top1) & (top1 <= high)).mean())}
+    points = pd.DataFrame({"predicted": predicted, "measured": top1}).sort_values("predicted")
+    return prediction_quality(predicted, top1) | inside, points
+
+
+def _pick(archs: list[Arch], rows: np.ndarray) -> list[Arch]:
+    return [archs[i] for i in rows]

@@ -1,1 +1,1 @@
-from ofa_core.search.evolution import search as search
+from ofa_core.search.engine import search as search

@@ -1,46 +1,94 @@
-"""What a latency table allows: the fastest and the slowest sub-network, and budgets between them."""
+"""What a search is told: the budget, in one of three quantities, and what is to be large within it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
+from ofa_core.search.costs import UNITS, AdditiveCost, Table
+from ofa_core.search.problem import Problem
 from ofa_core.space import Space
 
-LatencyOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Milliseconds (n,) of encoded architectures: codes (n, genes), resolutions (n,)."""
+DEVIATION = 0.683
+"""Half the width of an interval of this coverage counts as one deviation: it is that of a normal distribution."""
+ARGUMENTS = {"latency_ms": "budget_ms", "macs": "macs", "params": "params"}
+"""The argument of `search` that limits a quantity."""
 
 
-def extreme(space: Space, latency_of: LatencyOf, resolution: int, sign: int) -> tuple[np.ndarray, float]:
-    """The fastest (sign 1) or slowest (sign -1) sub-network at a resolution: its code (genes,) and milliseconds.
+class Predictor(Protocol):
+    """What the search needs of an accuracy predictor.
 
-    Steepest descent over single choices from the smallest or largest architecture. Exact where every gene's best choice does
-    not depend on the other genes of its kind, as in tables that sum over blocks.
+    Used where it has them: `slopes(codes, resolutions)` as `OfficialPredictor.slopes`, `stage_values(resolution)` as
+    `AdditivePredictor.stage_values`, and for a lower bound `interval(archs, coverage)` as `AccuracyPredictor.interval`.
     """
-    start = space.smallest(resolution) if sign > 0 else space.largest(resolution)
-    code = space.encode([start])[0][0]
-    best = sign * latency_of(code[None], np.array([resolution]))[0]
-    while True:
-        neighbours = single_changes(space, code)
-        values = sign * latency_of(neighbours, np.full(len(neighbours), resolution))
-        if values.min() >= best:
-            return code, sign * best
-        code, best = neighbours[values.argmin()], values.min()
+
+    def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        """Expected top-1 (n,) of encoded architectures."""
 
 
-def latency_range(space: Space, latency_of: LatencyOf, resolutions: tuple[int, ...]) -> tuple[float, float]:
-    """Milliseconds of the fastest and of the slowest sub-network over all resolutions."""
-    fastest = min(extreme(space, latency_of, resolution, 1)[1] for resolution in resolutions)
-    slowest = max(extreme(space, latency_of, resolution, -1)[1] for resolution in resolutions)
-    return fastest, slowest
+class Objective:
+    """Predicted top-1, less `deviations` times its uncertainty."""
+
+    def __init__(self, space: Space, predictor: Any, deviations: float = 0.0) -> None:
+        if deviations < 0:
+            raise ValueError(f"deviations: {deviations:g} is less than 0")
+        if deviations and not hasattr(predictor, "interval"):
+            raise ValueError("deviations: this predictor tells no uncertainty")
+        self.space, self.predictor, self.deviations = space, predictor, deviations
+
+    def __call__(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        """(n,) of codes (n, genes) and resolutions (n,)."""
+        mean = np.asarray(self.predictor.predict_codes(codes, resolutions), dtype=float)
+        if not self.deviations:
+            return mean
+        low, high = self.predictor.interval(self.space.decode(codes, resolutions), DEVIATION)
+        return mean - self.deviations * (high - low) / 2
 
 
-def single_changes(space: Space, code: np.ndarray) -> np.ndarray:
-    """All codes (m, genes) that differ from `code` (genes,) in one gene."""
-    changed = []
-    for gene, spec in enumerate(space.genes):
-        for choice in range(len(spec.choices)):
-            if choice != code[gene]:
-                neighbour = code.copy()
-                neighbour[gene] = choice
-                changed.append(neighbour)
-    return np.array(changed)
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A limit on one of `UNITS`: latency_ms, macs or params."""
+
+    quantity: str
+    limit: float
+
+    @classmethod
+    def one_of(cls, **limits: float | None) -> "Budget":
+        """The only limit that is not None, by its quantity. Raises ValueError for none, several, or one not above 0."""
+        given = {quantity: limit for quantity, limit in limits.items() if limit is not None}
+        if len(given) != 1:
+            raise ValueError(f"budget: give exactly one of {', '.join(ARGUMENTS[quantity] for quantity in limits)}")
+        [(quantity, limit)] = given.items()
+        if not limit > 0:
+            raise ValueError(f"{ARGUMENTS[quantity]}: {limit:g} is not above 0")
+        return cls(quantity=quantity, limit=float(limit))
+
+    def cost(self, space: Space, table: Table | None, resolutions: Sequence[int], num_classes: int = 1000) -> AdditiveCost:
+        """The cost that is limited. Raises ValueError for a latency without a table, KeyError for a layer it lacks."""
+        for resolution in resolutions:
+            if resolution < 8 or resolution % 4:
+                raise ValueError(f"resolutions: {resolution} is not a multiple of 4, 8 or more")
+        if self.quantity == "macs":
+            return AdditiveCost.macs(space, resolutions, num_classes)
+        if self.quantity == "params":
+            return AdditiveCost.params(space, resolutions, num_classes)
+        if table is None:
+            raise ValueError("table: a budget in ms needs a latency table")
+        return AdditiveCost.latency(space, table, resolutions)
+
+    def problem(self, space: Space, objective: Objective, cost: AdditiveCost) -> Problem:
+        """The search within this budget. Raises ValueError, naming the argument, when nothing meets it."""
+        try:
+            return Problem(space, objective, cost, self.limit)
+        except ValueError as error:
+            raise ValueError(f"{ARGUMENTS[self.quantity]}: {error}") from None
+
+    def __str__(self) -> str:
+        return f"{self.limit:g} {UNITS[self.quantity]}"
+
+
+def cost_range(space: Space, cost: AdditiveCost) -> tuple[float, float]:
+    """The lowest and the highest cost of the space's networks at the cost's resolutions."""
+    everything = Problem(space, lambda codes, _: np.zeros(len(codes)), cost, np.inf)
+    return float(everything.cost_of(everything.fastest, np.arange(len(everything.fastest))).min()), everything.dearest()

@@ -1,6 +1,6 @@
 """Parameters of the search."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,8 +27,12 @@ class SearchParams:
 
     device: str
     """A name under build_latency_table.devices."""
-    population: Annotated[int, Field(ge=4, le=100000)]
-    """Architectures kept from one generation to the next, at most."""
-    generations: Annotated[int, Field(ge=0, le=100000)]
+    engine: Literal["evolution", "exact", "published"]
+    """evolution, for any predictor; exact, the proven optimum of an additive predictor (fitted to this one); published,
+    Once-for-All's own evolution."""
+    effort: Literal["normal", "high"]
+    """Of evolution: high tries about ten times as much."""
+    objective: Literal["top1", "lower_bound"]
+    """What is maximised: the predicted top-1, or its lower bound, one deviation of its uncertainty below it."""
     targets: Annotated[dict[str, TargetParams], Field(min_length=1)]
     """By name; the released models are called ofa-NAME."""

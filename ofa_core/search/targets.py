@@ -1,51 +1,73 @@
 """Search targets: named latency budgets, in milliseconds or as a place between a table's fastest and slowest network."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import pandas as pd
+
 from ofa_core.latency.table import LatencyTable
 from ofa_core.predictor.accuracy import AccuracyPredictor
-from ofa_core.search.budget import latency_range
-from ofa_core.search.evolution import random_search, search
-from ofa_core.search.params import SearchParams, TargetParams
+from ofa_core.predictor.official import OfficialPredictor
+from ofa_core.search.budget import cost_range
+from ofa_core.search.costs import AdditiveCost
+from ofa_core.search.fleet import Comparison, Fleet, Target
+from ofa_core.search.params import SearchParams
 from ofa_core.space import Space
 
+DEVIATIONS = {"top1": 0.0, "lower_bound": 1.0}
 
-def search_target(
-    name: str,
-    target: TargetParams,
+
+def search_targets(
     params: SearchParams,
     space: Space,
-    predictor: AccuracyPredictor,
+    predictor: AccuracyPredictor | OfficialPredictor,
     table: LatencyTable,
     seed: int,
-) -> dict[str, Any]:
-    """The best sub-network for a target as JSON-ready values, beside what random search finds with as many evaluations.
+    progress: Callable[[Sequence[Any]], Any] = list,
+) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
+    """For every target the best sub-network as JSON-ready values, and the Pareto front of all that was evaluated.
 
-    Raises ValueError, naming the target, when no sub-network meets it.
+    progress: wraps what is gone through, as tqdm does. Raises ValueError, naming the target, when no sub-network meets it.
     """
-    budget = target.latency_ms
-    if budget is None:
-        fastest, slowest = latency_range(space, lambda codes, r: table.predict_codes(space, codes, r), space.resolutions)
-        assert target.fraction is not None  # checked by the section
-        budget = fastest + target.fraction * (slowest - fastest)
+    cost = AdditiveCost.latency(space, table, space.resolutions)
+    lowest, highest = cost_range(space, cost)
+    limits = {
+        name: lowest + target.fraction * (highest - lowest) if target.fraction is not None else target.latency_ms
+        for name, target in params.targets.items()
+    }
+    # The fastest network's latency is a sum whose last digit depends on the order.
+    budgets = {name: Target(device=params.device, limit=float(limit or 0) * (1 + 1e-12)) for name, limit in limits.items()}
+    fleet = Fleet(space, predictor, {params.device: cost}, seed, DEVIATIONS[params.objective])
     try:
-        found = search(
-            space, predictor, table, budget_ms=budget, seed=seed, population=params.population, generations=params.generations
-        )
-        chance = random_search(space, predictor, table, budget_ms=budget, evaluations=found.evaluations, seed=seed)
+        found = fleet.search(budgets, params.engine, params.effort, progress)
     except ValueError as error:
-        raise ValueError(f"search.targets.{name}: {error}") from None
-    [low], [high] = predictor.interval([found.arch])
+        raise ValueError(f"search.targets.{error}") from None
+    results = {}
+    for name, compared in found.items():
+        requested = {key: value for key, value in asdict(params.targets[name]).items() if value is not None}
+        head = {"target": name, "requested": requested, "budget_ms": limits[name], "engine": params.engine}
+        results[name] = head | describe(compared) | _interval(predictor, compared)
+    return results, fleet.front(progress=progress)
+
+
+def describe(compared: Comparison) -> dict[str, Any]:
+    """A result and what other methods find, as JSON-ready values; fields as of `Comparison`."""
+    found = compared.found
     return {
-        "target": name,
-        "requested": {key: value for key, value in asdict(target).items() if value is not None},
-        "budget_ms": budget,
         "arch": found.arch.to_dict(),
         "predicted_latency_ms": found.latency_ms,
         "predicted_top1": found.accuracy,
-        "predicted_top1_low": float(low),
-        "predicted_top1_high": float(high),
-        "random_search_top1": chance.accuracy,
+        "random_search_top1": compared.random,
+        "additive_exact_top1": compared.exact,
+        "estimated_gap": compared.estimated_gap,
+        "proven": found.proven,
         "evaluations": found.evaluations,
     }
+
+
+def _interval(predictor: AccuracyPredictor | OfficialPredictor, compared: Comparison) -> dict[str, float]:
+    if isinstance(predictor, OfficialPredictor):  # tells no uncertainty
+        return {}
+    [low], [high] = predictor.interval([compared.found.arch])
+    return {"predicted_top1_low": float(low), "predicted_top1_high": float(high)}

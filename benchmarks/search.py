@@ -1,0 +1,189 @@
+"""Search with the official predictor and Note 10 tables: seconds and predicted top-1 for every target, and evolution on arrays
+against plain loops.
+
+    python -m benchmarks.search [--data ../shared/data/ofa] [--seeds 5] [--effort normal] [--rounds 3] [--generations 500]
+
+Two parts. The first runs the published settings (population 100, 500 generations, about 50,000 evaluations) as the engine
+`published` and as two plain readings of the published code, interleaved. The plain loop takes one architecture at a time
+through `LatencyTable.predict` and the predictor. The tuned loop has the latencies of blocks in dictionaries and takes a
+population through the perceptron at once. Seconds are of processor time. The second part runs the default engine at seven
+budgets with several seeds.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ofa_core.arch import Arch
+from ofa_core.latency import LatencyTable
+from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.predictor.official import OfficialPredictor
+from ofa_core.search import search
+from ofa_core.space import Space
+from ofa_core.spaces import get_space
+
+RESOLUTIONS = (160, 192, 224)
+BEST = {15: 0.7880, 18: 0.8014, 20: 0.8079, 25: 0.8220, 30: 0.8319, 35: 0.8379, 40: 0.8423}
+"""Best known predicted top-1 by budget in milliseconds, from hours of local search."""
+
+Genes = dict[str, list[int]]
+
+
+class TunedLoop:
+    """The published evolution; latencies in dictionaries, and the perceptron for a population at once."""
+
+    def __init__(self, space: Space, predictor: OfficialPredictor, table: LatencyTable, budget: float, seed: int) -> None:
+        self.space, self.predictor, self.budget, self.random = space, predictor, budget, random.Random(seed)
+        self.latency = {r: self._blocks(table, r) for r in RESOLUTIONS}
+        self.evaluations = 0
+
+    def _blocks(self, table: LatencyTable, r: int) -> tuple[float, list[dict[tuple[int, int], float]]]:
+        """Milliseconds of what is always there, and of each block by kernel size and expand ratio."""
+        tables, constant = table.slot_tables(self.space, r)
+        blocks = []
+        for slot, values in zip(self.space.slots, tables, strict=True):
+            if slot.depth is None:
+                constant += float(values)
+            else:
+                blocks.append({(k, e): float(values[i, j]) for i, k in enumerate((3, 5, 7)) for j, e in enumerate((3, 4, 6))})
+        return constant, blocks
+
+    def efficiency(self, arch: Genes) -> float:
+        """Milliseconds, layer by layer."""
+        constant, blocks = self.latency[arch["r"][0]]
+        total = constant
+        for stage, depth in enumerate(arch["d"]):
+            for block in range(4 * stage, 4 * stage + depth):
+                total += blocks[block][arch["ks"][block], arch["e"][block]]
+        return total
+
+    def accuracies(self, archs: list[Genes]) -> np.ndarray:
+        """Top-1 (n,): features in a loop, then the perceptron for all."""
+        rows = []
+        for arch in archs:
+            x = [0.0] * 128
+            for stage, depth in enumerate(arch["d"]):
+                for block in range(4 * stage, 4 * stage + depth):
+                    x[3 * block + (3, 5, 7).index(arch["ks"][block])] = 1.0
+                    x[60 + 3 * block + (3, 4, 6).index(arch["e"][block])] = 1.0
+            x[120 + (arch["r"][0] - 112) // 16] = 1.0
+            rows.append(x)
+        self.evaluations += len(archs)
+        hidden = np.array(rows, np.float32)
+        for i, (weight, bias) in enumerate(self.predictor.layers):
+            hidden = hidden @ weight + bias
+            hidden = np.maximum(hidden, 0) if i < 3 else hidden
+        return hidden[:, 0]
+
+    def fitting(self, make: Callable[[], Genes]) -> Genes:
+        """The first architecture within the budget that `make` gives."""
+        while True:
+            arch = make()
+            if self.efficiency(arch) <= self.budget:
+                return arch
+
+    def sample(self) -> Genes:
+        """A random architecture."""
+        pick = self.random.choice
+        return {"ks": [pick((3, 5, 7)) for _ in range(20)], "e": [pick((3, 4, 6)) for _ in range(20)],
+                "d": [pick((2, 3, 4)) for _ in range(5)], "r": [pick(RESOLUTIONS)]}  # fmt: skip
+
+    def mutate(self, parent: Genes) -> Genes:
+        """Every gene drawn anew with probability 0.1."""
+        fresh = self.sample()
+        return {key: [new if self.random.random() < 0.1 else old for new, old in zip(fresh[key], genes, strict=True)]
+                for key, genes in parent.items()}  # fmt: skip
+
+    def crossover(self, a: Genes, b: Genes) -> Genes:
+        """Every gene of one of both."""
+        return {key: [self.random.choice(pair) for pair in zip(genes, b[key], strict=True)] for key, genes in a.items()}
+
+    def run(self, population: int, generations: int) -> float:
+        """The best predicted top-1."""
+        archs = [self.fitting(self.sample) for _ in range(population)]
+        members = list(zip(self.accuracies(archs).tolist(), archs, strict=True))
+        best = max(value for value, _ in members)
+        for _ in range(generations):
+            parents = sorted(members, key=lambda member: -member[0])[: population // 4]
+            best = max(best, parents[0][0])
+            pick = lambda parents=parents: self.random.choice(parents)[1]  # noqa: E731
+            children = [self.fitting(lambda pick=pick: self.mutate(pick())) for _ in range(population // 2)]
+            children += [self.fitting(lambda pick=pick: self.crossover(pick(), pick())) for _ in range(population // 2)]
+            members = parents + list(zip(self.accuracies(children).tolist(), children, strict=True))
+        return best
+
+
+class PlainLoop(TunedLoop):
+    """The published evolution by functions for one architecture."""
+
+    def __init__(self, space: Space, predictor: OfficialPredictor, table: LatencyTable, budget: float, seed: int) -> None:
+        super().__init__(space, predictor, table, budget, seed)
+        self.table = table
+
+    def efficiency(self, arch: Genes) -> float:
+        """Milliseconds by the keys of its layers."""
+        return self.table.predict(self.space, _arch(arch))
+
+    def accuracies(self, archs: list[Genes]) -> np.ndarray:
+        """Top-1 (n,), one after the other."""
+        self.evaluations += len(archs)
+        return np.array([self.predictor.predict([_arch(arch)])[0] for arch in archs])
+
+
+def _arch(genes: Genes) -> Arch:
+    return Arch(genes["ks"], genes["e"], genes["d"], genes["r"][0])  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Reads the command line, times, prints."""
+    parser = argparse.ArgumentParser(description="time the search of ofa_mbv3 with the official predictor and tables")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ofa"), help="acc_predictor.pth and note10/")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--effort", default="normal")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--generations", type=int, default=500)
+    args = parser.parse_args()
+    space, table = get_space("ofa_mbv3", 1.2, RESOLUTIONS), LatencyTable.load(args.data / "note10")
+    predictor = AccuracyPredictor.load(args.data / "acc_predictor.pth")
+    assert isinstance(predictor, OfficialPredictor)
+    if args.rounds:
+        compare(space, predictor, table, args.rounds, args.generations)
+    print(f"\nengine evolution, effort {args.effort}, {args.seeds} seeds: predicted top-1 in points from the best known")
+    for budget, best in BEST.items():
+        found, seconds = [], []
+        for seed in range(args.seeds):
+            started = time.process_time()
+            found.append(search(space, predictor, table, budget_ms=float(budget), seed=seed, effort=args.effort))
+            seconds.append(time.process_time() - started)
+        points = " ".join(f"{100 * (one.accuracy - best):+.3f}" for one in found)
+        count = statistics.median(one.evaluations for one in found)
+        print(f"{budget:3} ms: {points}  {max(seconds):.2f} s at most, {count:.0f} evaluations", flush=True)
+
+
+def compare(space: Space, predictor: OfficialPredictor, table: LatencyTable, rounds: int, generations: int) -> None:
+    """Rounds of all three, one after the other, at 25 ms."""
+    ratios: dict[str, list[float]] = {"plain": [], "tuned": []}
+    for seed in range(rounds):
+        started = time.process_time()
+        ours = search(space, predictor, table, budget_ms=25.0, seed=seed, engine="published", generations=generations)
+        arrays = time.process_time() - started
+        print(f"arrays: {arrays:.2f} s, {ours.evaluations} evaluations, top-1 {ours.accuracy:.4f}", flush=True)
+        for name, loop_class in (("plain", PlainLoop), ("tuned", TunedLoop)):
+            loop = loop_class(space, predictor, table, 25.0, seed)
+            started = time.process_time()
+            best = loop.run(100, generations)
+            seconds = time.process_time() - started
+            ratios[name].append(seconds / loop.evaluations / (arrays / ours.evaluations))
+            print(
+                f"{name} loop: {seconds:.2f} s, {loop.evaluations} evaluations, top-1 {best:.4f}, {ratios[name][-1]:.1f} times"
+            )
+    print(", ".join(f"{name}: median ratio {statistics.median(values):.1f}" for name, values in ratios.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Prediction intervals that hold as many measurements as they promise, for strong and weak networks alike.
+
+Split conformal prediction with normalised residuals (Lei et al., 2018, https://arxiv.org/abs/1604.04173, section 5.2), on the
+leave-one-out residuals of a Gaussian process instead of a split. The process's deviation takes the noise as equal everywhere,
+but weak networks are harder to predict than strong ones; so residuals are divided by a scale that also follows the predicted
+value. On measured ImageNet networks this gives narrower intervals in all, and the promised share at every level of accuracy.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+RIDGE = 5.0
+"""Weight of the prior that keeps the scale at the process's deviation, in observations; it matters with few of them."""
+REACH = 2.5
+"""Standard deviations to which the scale follows: beyond what was measured it stays as it is there."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Maps a prediction and its deviation to the half width of an interval.
+
+    coefficients: (3,), of a constant, the prediction and the deviation's logarithm, both standardised by `centre` and
+    `spread`, (2,) each. scores: absolute residuals over their scale, ascending (n,).
+    """
+
+    coefficients: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def fit(cls, mean: np.ndarray, deviation: np.ndarray, residual: np.ndarray, parameters: int = 0) -> "Calibration":
+        """From leave-one-out predictions, their deviations and residuals, (n,) each. The scale maximises the likelihood.
+
+        parameters: how many numbers of the predictor were chosen with the very observations. Like the scale's three they make
+        residuals smaller than those of new networks, by the usual correction for degrees of freedom.
+        """
+        raw = np.stack([mean, np.log(deviation)])
+        unscaled = cls(np.zeros(3), raw.mean(1), np.maximum(raw.std(1), 1e-9), np.zeros(0))
+        features, standard = unscaled._features(mean, deviation), residual / deviation  # (n, 3), (n,)
+
+        def negative_log_likelihood(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
+            log_scale = features @ coefficients
+            squares = standard**2 * np.exp(-2 * log_scale)
+            value = (log_scale + squares / 2).sum() + RIDGE / 2 * (coefficients**2).sum()
+            return value, features.T @ (1 - squares) + RIDGE * coefficients
+
+        found = minimize(negative_log_likelihood, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-2, 2)] * 3).x
+        scaled = cls(found, unscaled.centre, unscaled.spread, np.zeros(0))
+        free = max(len(residual) - parameters - len(found), len(residual) // 2)
+        scores = np.abs(residual) / scaled.scale(mean, deviation) * np.sqrt(len(residual) / free)
+        return cls(found, scaled.centre, scaled.spread, np.sort(scores))
+
+    def scale(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """The typical size (n,) of errors at predictions with these deviations, (n,) each."""
+        return deviation * np.exp(self._features(mean, deviation) @ self.coefficients)
+
+    def half_width(self, mean: np.ndarray, deviation: np.ndarray, coverage: float) -> np.ndarray:
+        """Of intervals (n,) that hold a new measurement with probability `coverage`. Raises ValueError outside 0..1."""
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage: {coverage} is not between 0 and 1")
+        count = len(self.scores)
+        rank = min(int(np.ceil((count + 1) * coverage)), count) - 1
+        return self.scores[rank] * self.scale(mean, deviation)
+
+    def _features(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:  # (n, 3)
+        values = (np.stack([mean, np.log(deviation)], axis=1) - self.centre) / self.spread
+        return np.concatenate([np.ones((len(mean), 1)), np.clip(values, -REACH, REACH)], axis=1)

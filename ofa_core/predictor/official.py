@@ -1,0 +1,134 @@
+"""The accuracy predictor published with Once-for-All: a perceptron of three hidden layers for ofa_mbv3 at width 1.2.
+
+Once-for-All, appendix A, and the file acc_predictor.pth in han-cai/files. Its inputs are, for each of the 20 blocks, the
+kernel size one-hot, then the expand ratios the same way, both zero for blocks that the depth leaves out, and the resolution
+as one of 8 classes of 16 pixels from 112. Its output is top-1 in 0..1 on 10,000 images held out of the training set; figures
+on the validation set are lower.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ofa_core.arch import Arch
+from ofa_core.predictor.features import present_genes
+from ofa_core.space import Space
+from ofa_core.spaces import get_space
+
+FIRST_RESOLUTION, RESOLUTION_STEP, RESOLUTIONS = 112, 16, 8
+CHUNK = 1024
+"""Architectures at a time: their activations stay in the processor's cache."""
+
+Weights = tuple[np.ndarray, np.ndarray]
+"""(weight (inputs, outputs), bias (outputs,)), float32, of one layer."""
+
+
+def is_official(path: str | Path) -> bool:
+    """Whether a path names a file of torch, which the published predictor is; ours is an archive of numpy arrays."""
+    return Path(path).suffix in (".pth", ".pt")
+
+
+def official_space() -> Space:
+    """The space of the published predictor, at the resolutions that it knows."""
+    return get_space("ofa_mbv3", 1.2, tuple(FIRST_RESOLUTION + RESOLUTION_STEP * i for i in range(RESOLUTIONS)))
+
+
+class OfficialPredictor:
+    """Top-1 of sub-networks of ofa_mbv3; read by `ofa_core.predictor.AccuracyPredictor.load`.
+
+    It tells no uncertainty: the published file has none.
+    """
+
+    def __init__(self, layers: Sequence[Weights]) -> None:
+        """layers: three hidden ones and the head."""
+        self.space = official_space()
+        self.layers = list(layers)
+        # Kernel sizes, then expand ratios, each gene's choices side by side: the order of the space's genes.
+        self._elastic = [i for i, gene in enumerate(self.space.genes) if gene.field in ("ks", "e")]
+        self._first = np.cumsum([0, *(len(self.space.genes[i].choices) for i in self._elastic)])
+        if len(self.layers[0][0]) != self._first[-1] + RESOLUTIONS:
+            raise ValueError(f"{len(self.layers[0][0])} inputs, not {self._first[-1] + RESOLUTIONS}")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "OfficialPredictor":
+        """Reads the state dict with torch's safe loader. Raises ValueError, one line, for a missing or foreign file."""
+        import torch  # slow to import, and our own predictor does without
+
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+            stored = stored.get("state_dict", stored)
+            base = float(stored.get("base_acc", 0.0))  # the library's class adds it, the tutorial's has a bias instead
+            matrices = {name: t.numpy().astype(np.float32) for name, t in stored.items() if name != "base_acc"}
+            layers = []
+            for weight in (name for name in matrices if name.endswith("weight")):
+                w = matrices[weight]
+                bias = weight.removesuffix("weight") + "bias"
+                layers.append((np.ascontiguousarray(w.T), matrices.get(bias, np.zeros(len(w), np.float32))))
+            sizes = [w.shape for w, _ in layers]
+            if len(sizes) < 2 or sizes[-1][1] != 1 or any(a[1] != b[0] for a, b in pairwise(sizes)):
+                raise ValueError(f"layers of {sizes}")
+            layers[-1] = (layers[-1][0], layers[-1][1] + np.float32(base))
+            return cls(layers)
+        except FileNotFoundError:
+            raise ValueError(f"{path}: no such file") from None
+        except Exception as error:  # torch raises many kinds for a broken or unsafe file
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{path}: not the official accuracy predictor ({reason})") from None
+
+    def predict(self, archs: Sequence[Arch]) -> np.ndarray:
+        """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not of ofa_mbv3."""
+        return self.predict_codes(*self.space.encode(archs))
+
+    def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        """The same for encoded architectures: codes (n, genes), resolutions (n,). Raises ValueError for one not in 112..239."""
+        predicted = np.empty(len(codes))
+        for rows in _chunks(len(codes)):
+            predicted[rows] = self._forward(codes[rows], resolutions[rows])[-1][:, 0]
+        return predicted
+
+    def slopes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        """Partial derivatives of the prediction with respect to the one-hot inputs, float32 (n, genes, most choices).
+
+        Their differences estimate what other choices would change. Those of depths are 0: depths show only in the blocks.
+        """
+        most = max(len(gene.choices) for gene in self.space.genes)
+        slopes = np.zeros((len(codes), len(self.space.genes), most), np.float32)
+        for rows in _chunks(len(codes)):
+            activations = self._forward(codes[rows], resolutions[rows])
+            gradient = np.broadcast_to(self.layers[-1][0].T, activations[-2].shape)
+            for (weight, _), after in zip(self.layers[-2::-1], activations[-2::-1], strict=True):
+                gradient = (gradient * (after > 0)) @ weight.T  # (n, inputs of the layer)
+            for gene, first, last in zip(self._elastic, self._first[:-1], self._first[1:], strict=True):
+                slopes[rows, gene, : last - first] = gradient[:, first:last]
+        return slopes
+
+    def _forward(self, codes: np.ndarray, resolutions: np.ndarray) -> list[np.ndarray]:
+        """What every layer gives, the hidden ones after their ReLU."""
+        x, activations = self._inputs(codes, resolutions), []
+        for i, (weight, bias) in enumerate(self.layers):
+            x = x @ weight
+            x += bias
+            if i < len(self.layers) - 1:
+                np.maximum(x, 0, out=x)
+            activations.append(x)
+        return activations
+
+    def _inputs(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:  # (n, 128)
+        step = (np.asarray(resolutions) - FIRST_RESOLUTION) // RESOLUTION_STEP
+        foreign = (step < 0) | (step >= RESOLUTIONS)
+        if foreign.any():
+            last = FIRST_RESOLUTION + RESOLUTION_STEP * RESOLUTIONS - 1
+            raise ValueError(
+                f"r: {resolutions[foreign.argmax()]}: the official predictor knows {FIRST_RESOLUTION} to {last} pixels"
+            )
+        x = np.zeros((len(codes), self._first[-1] + RESOLUTIONS), np.float32)
+        rows = np.arange(len(codes))[:, None]
+        x[rows, self._first[:-1] + codes[:, self._elastic]] = present_genes(self.space, codes)[:, self._elastic]
+        x[rows[:, 0], self._first[-1] + step] = 1
+        return x
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]

@@ -1,0 +1,58 @@
+"""Engine `published`: the evolution of Once-for-All as its paper and code have it, on arrays.
+
+Appendix A and the published code: a random population, the best quarter as parents, half of the children mutated and half
+crossed over, every child within the budget. Children over the budget are not waited for: of a few tries the first that fits is
+taken, else a parent. It is here as the baseline that other engines are compared with, and random search besides.
+"""
+
+import numpy as np
+
+from ofa_core.search.problem import Members, Problem
+
+PARENTS, MUTATION, RESOLUTION_MUTATION = 0.25, 0.1, 0.5
+TRIES = 6
+
+
+def published_evolution(problem: Problem, population: int, generations: int, rng: np.random.Generator) -> Members:
+    """The last population, best first; population * (generations + 1) evaluations."""
+    members = random_members(problem, population, rng)
+    for _ in range(generations):
+        members = members.take(np.argsort(-members.value, kind="stable"))
+        parents = members.take(slice(0, max(2, round(PARENTS * population))))
+        members = parents.join(problem.evaluate(*_children(problem, parents, population, rng)))
+    return problem.select(members, population, population)
+
+
+def random_members(problem: Problem, count: int, rng: np.random.Generator) -> Members:
+    """Random members within the budget, drawn towards the fastest of their stratum as far as the budget asks."""
+    stratum = rng.integers(len(problem.resolution), size=count)
+    options, unit = problem.fastest[stratum], np.arange(count)
+    for _ in range(TRIES):
+        drawn = rng.integers(problem.sizes, size=options[unit].shape)
+        keep = rng.random(drawn.shape) < rng.random((len(unit), 1))
+        tried = np.where(keep, problem.fastest[stratum[unit]], drawn)
+        fits = problem.cost_of(tried, stratum[unit]) <= problem.limit
+        options[unit[fits]] = tried[fits]
+        unit = unit[~fits]
+        if not len(unit):
+            break
+    return problem.evaluate(options, stratum)
+
+
+def _children(problem: Problem, parents: Members, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mutated children, then crossed-over ones: options (count, units) and strata (count,)."""
+    first, second = rng.integers(len(parents.value), size=(2, TRIES * count))
+    mutated = np.tile(np.arange(count) < count // 2, TRIES)
+    options, stratum = parents.options[first], parents.stratum[first]
+    rate: np.ndarray = np.where(mutated, MUTATION, 0.5)
+    drawn = rng.integers(problem.sizes, size=options.shape)
+    other = np.where(mutated[:, None], drawn, parents.options[second])
+    options = np.where(rng.random(options.shape) < rate[:, None], other, options)
+    other_stratum = np.where(mutated, rng.integers(len(problem.resolution), size=len(first)), parents.stratum[second])
+    change = rng.random(len(first)) < rate
+    stratum = np.where(change, other_stratum, stratum)
+    fits = (problem.cost_of(options, stratum) <= problem.limit).reshape(TRIES, count)
+    row = fits.argmax(0) * count + np.arange(count)  # the first try that fits
+    ok = np.asarray(fits.any(0))
+    options = np.where(ok[:, None], options[row], parents.options[first[:count]])
+    return options, np.where(ok, stratum[row], parents.stratum[first[:count]])
