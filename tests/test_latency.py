@@ -1,6 +1,7 @@
 """Latency tables: the published files against the official code's numbers, our own file format, and what is missing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,21 @@ def test_own_table_round_trip_and_prediction(small_table, tmp_path):
     np.testing.assert_allclose([again.predict(space, arch) for arch in archs], expected, rtol=1e-12)
     np.testing.assert_allclose(again.predict_many(space, archs), expected, rtol=1e-12)
     np.testing.assert_allclose(again.predict_codes(space, *space.encode(archs)), expected, rtol=1e-12)
+
+
+def test_factors_multiply_the_layers_of_their_group(small_table, tmp_path):
+    space, archs, table = small_table
+    heavier = replace(table, factors={"head": 2.0, "mbconv-kernel:7": 1.5})
+    extra = {"linear": 1.0, "avgpool": 1.0}
+    for arch in archs[:5]:
+        more = sum(
+            table.layer_ms(layer, arch.r) * (extra.get(layer.kind, 0.0) + 0.5 * (layer.kind == "mbconv" and layer.kernel == 7))
+            for layer in space.layers(arch, 10)
+        )
+        assert heavier.predict(space, arch) == pytest.approx(table.predict(space, arch) + 1.5 * more)
+    np.testing.assert_allclose(heavier.predict_many(space, archs[:5]), [heavier.predict(space, arch) for arch in archs[:5]])
+    heavier.save(tmp_path / "a.json")
+    assert LatencyTable.load(tmp_path / "a.json") == heavier
 
 
 def test_a_missing_layer_is_named_and_hurts_only_networks_that_use_it(small_table):

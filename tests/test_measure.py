@@ -6,21 +6,33 @@ import numpy as np
 import pytest
 
 from ofa_core.export.runtime import make_interpreter
+from ofa_core.latency.device import host_device
 from ofa_core.latency.table import LatencyTable, Timing
-from ofa_core.measure.build import accuracy, build_table, correct, random_archs
+from ofa_core.measure.build import build_table, random_archs
+from ofa_core.measure.correction import accuracy, adapt, correct
 from ofa_core.measure.files import distinct_layers, layer_file, trivial_file
 from ofa_core.measure.host import HostDevice, time_model
+from ofa_core.measure.origin import check_origin
+from ofa_core.measure.sampling import measure, standard_error
 from ofa_core.spaces import MBSpace, get_space
+from tests.conftest import shared_data
+from tests.test_formats import device
 
 
 class ArithmeticDevice:
     """A device whose times follow from the order of sizes: half a microsecond a kilobyte and two for a call."""
 
+    def __init__(self, stop_after=None):
+        self.runs, self.stop_after = 0, stop_after
+
     def info(self):
         return {"kind": "arithmetic"}
 
-    def time(self, models, label):
-        return {name: Timing(3, round(0.002 + len(content) / 2e6, 6), 0.0) for name, content in models.items()}
+    def milliseconds(self, model):
+        if self.runs == self.stop_after:
+            raise KeyboardInterrupt
+        self.runs += 1
+        return 0.002 + model.stat().st_size / 2e6
 
 
 @pytest.mark.parametrize("name", ["ofa_small", "ofa_small_se", "ofa_resnet50"])
@@ -68,33 +80,88 @@ def test_layer_files_do_not_touch_the_generators():
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_table_of_a_tiny_space_on_this_machine(monkeypatch):
+def test_table_of_a_tiny_space_on_this_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(MBSpace, "kernel_sizes", (3, 5))
     monkeypatch.setattr(MBSpace, "expand_ratios", (3,))
     space = get_space("ofa_small", width_mult=0.25, resolutions=[12])
-    table, report = build_table(HostDevice(instances=1, seconds=0.002), space, num_classes=4, networks=4)
+    table, report = build_table(HostDevice(seconds=0.002), space, tmp_path, num_classes=4, instances=1, max_error=1, networks=4)
     assert report["networks_checked"] == len(report["measured_ms"]) == len(report["predicted_ms"]) == 2
     assert all(0 < ms < 50 for ms in report["measured_ms"])
     assert table.scale >= 0
     assert table.overhead_ms >= 0
     table = replace(table, scale=1.0, overhead_ms=0.001)  # two networks of one size fit any line
     assert set(table.layers) == {layer.key for layer in distinct_layers(space, [12], 4)}
-    assert all(timing.count == 1 and 0 <= timing.median_ms < 50 for timing in table.layers.values())
+    assert all(1 <= timing.count <= 4 and 0 <= timing.median_ms < 50 for timing in table.layers.values())
     assert table.device["threads"] == 1
     assert len(table.device["date"]) == 10
     assert 0 < table.predict(space, space.largest()) < 500
 
 
-def test_the_call_is_counted_once(monkeypatch):
+def test_the_call_is_counted_once(monkeypatch, tmp_path):
     space = get_space("ofa_small", width_mult=0.25, resolutions=[12])
     monkeypatch.setattr("ofa_core.measure.build.layer_file", lambda layer, *_: bytes(4000))
     monkeypatch.setattr("ofa_core.measure.build.trivial_file", lambda dtype: b"")
-    table, _ = build_table(ArithmeticDevice(), space, num_classes=4, networks=0)
+    table, _ = build_table(ArithmeticDevice(), space, tmp_path, num_classes=4, networks=0)
     assert {timing.median_ms for timing in table.layers.values()} == {0.002}
     arch = space.largest()
     assert table.predict(space, arch) == pytest.approx(0.002 + 0.002 * len(space.layers(arch, 4)))
     with pytest.raises(ValueError, match="networks: 3"):
-        build_table(ArithmeticDevice(), space, num_classes=4, networks=3)
+        build_table(ArithmeticDevice(), space, tmp_path, num_classes=4, networks=3)
+
+
+def test_a_stopped_build_goes_on(monkeypatch, tmp_path):
+    space = get_space("ofa_small", width_mult=0.25, resolutions=[12])
+    made = []
+    monkeypatch.setattr("ofa_core.measure.build.layer_file", lambda layer, *_: made.append(layer.key) or bytes(4 * layer.macs))
+    monkeypatch.setattr("ofa_core.measure.build.trivial_file", lambda dtype: b"")
+    whole, _ = build_table(ArithmeticDevice(), space, tmp_path / "a", num_classes=4, networks=0)
+    files = len(whole.layers) + 1
+    made.clear()
+    stopped, again = ArithmeticDevice(stop_after=files + 7), ArithmeticDevice()
+    with pytest.raises(KeyboardInterrupt):
+        build_table(stopped, space, tmp_path / "b", num_classes=4, networks=0)
+    with (tmp_path / "b/layers.jsonl").open("a") as f:
+        f.write('["mbconv-')  # as a kill in the middle of a line leaves it
+    table, _ = build_table(again, space, tmp_path / "b", num_classes=4, networks=0)
+    assert table.layers == whole.layers
+    assert stopped.runs + again.runs == 3 * files
+    assert len(made) == len(whole.layers)  # no file was made twice
+    other = ArithmeticDevice()
+    other.info = lambda: {"kind": "another"}
+    build_table(other, space, tmp_path / "b", num_classes=4, networks=0)
+    assert other.runs == 3 * files  # values of another device are not gone on with
+
+
+def test_uncertain_files_are_timed_more_often(tmp_path):
+    class Noisy(ArithmeticDevice):
+        def milliseconds(self, model):
+            self.runs += 1
+            return {"still": 1.0, "noisy": 1 + 0.2 * np.sin(self.runs), "tiny": 0.001 + 0.0001 * (self.runs % 2)}[model.name]
+
+    models = {name: tmp_path / name for name in ("still", "noisy", "tiny")}
+    timings = measure(Noisy(), models, 3, 0.01, tmp_path / "journal", "test")
+    assert (timings["still"].count, timings["noisy"].count, timings["tiny"].count) == (3, 12, 3)
+    assert timings["still"].spread_ms == 0 < timings["noisy"].spread_ms <= 0.4
+
+
+def test_standard_error_of_the_median():
+    values = np.random.default_rng(0).normal(1, 0.05, 400)
+    assert standard_error(list(values)) == pytest.approx(1.2533 * 0.05 / 20, rel=0.2)
+    assert standard_error([1.0]) == float("inf")
+    assert standard_error([0.0001, 0.0002, 0.0003]) == 0
+
+
+def test_another_runtime_warns_and_another_machine_stops(capsys):
+    params = device(source="measure", file=None, file_md5=None)
+    here = LatencyTable(host_device(1) | {"date": "2020-01-01"}, "uint8", (12,))
+    check_origin("host", params, here)
+    assert capsys.readouterr().err == ""
+    check_origin("host", params, replace(here, device=here.device | {"runtime_version": "1.15"}))
+    assert "runtime_version: 1.15" in capsys.readouterr().err
+    elsewhere = replace(here, device=here.device | {"cpu": "MOS 6502"})
+    with pytest.raises(ValueError, match=r"measured elsewhere \(cpu: MOS 6502"):
+        check_origin("host", params, elsewhere)
+    check_origin("host", device(), elsewhere)  # source file
 
 
 def test_correction_recovers_scale_and_overhead():
@@ -105,18 +172,37 @@ def test_correction_recovers_scale_and_overhead():
     assert {arch.r for arch in archs[::2]} == {arch.r for arch in archs[1::2]} == set(space.resolutions)
     measured = 0.5 + 1.25 * (table.predict_many(space, archs) - 0.1)
     corrected, report = correct(table, space, archs, measured)
-    assert corrected.scale == pytest.approx(1.25, abs=1e-5)
-    assert corrected.overhead_ms == pytest.approx(0.5, abs=1e-5)
+    assert corrected.scale == pytest.approx(1.25, rel=0.02)
+    assert corrected.overhead_ms == pytest.approx(0.5, rel=0.1)
     assert report["before_correction"]["mape"] > 0.15
-    assert report["after_correction"] == {"mape": pytest.approx(0, abs=1e-5), "within_10_percent": 1.0, "kendall_tau": 1.0}
+    after = report["after_correction"]
+    assert after["mape"] < 0.002
+    assert (after["within_10_percent"], after["within_5_percent"], after["kendall_tau"]) == (1, 1, 1)
     assert report["networks_checked"] == 8
     assert table.scale == 1.0  # the given table stays
+
+
+def test_a_published_table_is_carried_to_another_resolution():
+    """The Note 10 at 160 pixels from 20 of its networks and the layers' times at 224: the same phone, other caches."""
+    tables = {r: LatencyTable.load(shared_data(f"ofa/note10/{r}_lookup_table.yaml")) for r in (160, 224)}
+    space, rng = get_space("ofa_mbv3", 1.2), np.random.default_rng(0)
+    archs = [replace(space.sample(rng), r=224) for _ in range(60)]
+    target = tables[160].predict_many(space, [replace(arch, r=160) for arch in archs])
+    adapted, report = adapt(tables[224], space, archs[:20], target[:20], {"kind": "published", "file": "160"})
+    assert adapted.device["file"] == "160"
+    assert report["networks"] == 20
+    held_out = accuracy(adapted.predict_many(space, archs[20:]), target[20:])
+    assert held_out["mape"] < 0.03
+    assert report["leave_one_out"]["mape"] == pytest.approx(held_out["mape"], abs=0.01)
+    with pytest.raises(ValueError, match="at least 4"):
+        adapt(tables[224], space, archs[:3], target[:3], {})
 
 
 def test_accuracy_by_hand():
     # Errors of 0, 50 and 5 %; two of three pairs in the same order.
     got = accuracy(np.array([1.0, 3.0, 2.1]), np.array([1.0, 2.0, 2.0 / 0.9523809523809523]))
-    assert got == {"mape": pytest.approx(0.5 / 3, abs=1e-3), "within_10_percent": 0.666667, "kendall_tau": 0.333333}
+    assert got == {"mape": pytest.approx(0.5 / 3, abs=1e-3), "within_10_percent": 0.666667, "within_5_percent": 0.666667,
+                   "kendall_tau": 0.333333}  # fmt: skip
 
 
 def test_time_model_grows_with_the_work(tmp_path):
@@ -131,6 +217,8 @@ def test_time_model_grows_with_the_work(tmp_path):
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="instances 0"):
-        HostDevice(instances=0)
+        time_model(trivial_file("uint8"), instances=0)
+    with pytest.raises(ValueError, match=r"cores: \[4000\]"):
+        HostDevice(cores=[4000])
     with pytest.raises(ValueError, match="not a TFLite file"):
         time_model(b"something else")

@@ -1,12 +1,15 @@
 """What a latency was measured on, as plain data."""
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 RUNTIMES = ("ai-edge-litert", "tensorflow", "tensorflow-cpu")
 """Packages with a TFLite interpreter, in the order in which `ofa_core.export.runtime` prefers them."""
+RUNTIME_FIELDS = ("runtime", "runtime_version")
+"""What changes in a device record when a package is updated."""
 
 
 def host_device(threads: int = 1) -> dict[str, Any]:
@@ -30,8 +33,17 @@ def device_name(device: dict[str, Any]) -> str:
 
 
 def differences(table: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is not the same in two device records, as `field: a, b` lines; the date of the measurement does not count."""
-    return [f"{key}: {table.get(key)}, {value}" for key, value in now.items() if key != "date" and table.get(key) != value]
+    """What makes two device records different devices, as `field: a, b` lines; date and runtime do not count."""
+    return _changes(table, now, [key for key in now if key not in ("date", *RUNTIME_FIELDS)])
+
+
+def runtime_changes(table: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is not the same in the runtimes of two device records, as `field: a, b` lines."""
+    return _changes(table, now, RUNTIME_FIELDS)
+
+
+def _changes(a: dict[str, Any], b: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    return [f"{key}: {a.get(key)}, {b.get(key)}" for key in keys if a.get(key) != b.get(key)]
 
 
 def _runtime() -> tuple[str, str]:

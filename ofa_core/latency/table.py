@@ -21,7 +21,7 @@ from ofa_core.space import Space
 
 @dataclass(frozen=True)
 class Timing:
-    """count: fresh instances of the runtime; median_ms: median of their medians; spread_ms: largest minus smallest of these."""
+    """count: fresh instances of the runtime; median_ms: median of their times; spread_ms: largest minus smallest of these."""
 
     count: int
     median_ms: float
@@ -30,12 +30,12 @@ class Timing:
 
 @dataclass
 class LatencyTable:
-    """Predicts the latency of a network as overhead_ms + scale * (sum of its layers').
+    """Predicts the latency of a network as overhead_ms + scale * (sum of its layers', each times the factor of its group).
 
     device: what was measured on, as `device.host_device` gives it, with a date. dtype: "uint8" or "float32".
     resolutions: of the images for which the layers were measured. num_classes: of the classifier.
     hard_swish: "fused" or "composed", how the measured files had it.
-    scale, overhead_ms: fitted to whole networks. layers: by `Layer.key`.
+    scale, overhead_ms, factors (by `layer_group`, 1 where missing): fitted to whole networks. layers: by `Layer.key`.
     """
 
     device: dict[str, Any]
@@ -45,6 +45,7 @@ class LatencyTable:
     hard_swish: str = "composed"
     scale: float = 1.0
     overhead_ms: float = 0.0
+    factors: dict[str, float] = field(default_factory=dict)
     layers: dict[str, Timing] = field(default_factory=dict)
     published: dict[int, Published] = field(default_factory=dict, repr=False)
     """By resolution; empty in a table of our own. The same layer may have another value at another resolution."""
@@ -72,7 +73,7 @@ class LatencyTable:
         head: dict[str, Any] = {
             name: getattr(self, name) for name in ("device", "dtype", "resolutions", "num_classes", "hard_swish")
         }
-        head["correction"] = {"scale": self.scale, "overhead_ms": self.overhead_ms}
+        head["correction"] = {"scale": self.scale, "overhead_ms": self.overhead_ms, "factors": self.factors}
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
         layers = [f"{json.dumps(key)}: {json.dumps(asdict(entry))}" for key, entry in sorted(self.layers.items())]
         if self.published:
@@ -89,11 +90,18 @@ class LatencyTable:
         """
         total = 0.0
         for layer in space.layers(arch, self.num_classes):
-            value = self._value(layer, arch.r)
-            if np.isnan(value):
-                raise KeyError(f"{self._key(layer, arch.r)}: not in the latency table (input {arch.r}x{arch.r})")
-            total += value
+            total += self.layer_ms(layer, arch.r)
         return self.overhead_ms + self.scale * total
+
+    def layer_ms(self, layer: Layer, resolution: int) -> float:
+        """Milliseconds of one layer of a network with images of this resolution, before `scale`.
+
+        Raises KeyError, naming the layer, when the table lacks it.
+        """
+        value = self._value(layer, resolution)
+        if np.isnan(value):
+            raise KeyError(f"{self._key(layer, resolution)}: not in the latency table (input {resolution}x{resolution})")
+        return value
 
     def predict_many(self, space: Space, archs: Sequence[Arch]) -> np.ndarray:
         """Milliseconds (n,) float64 of many networks, as `predict` gives them, in a few array operations."""
@@ -110,6 +118,12 @@ class LatencyTable:
             self.predict(space, space.decode(codes[missing[:1]], resolutions[missing[:1]])[0])
         return self.overhead_ms + self.scale * sums
 
+    def slot_tables(self, space: Space, resolution: int) -> tuple[list[np.ndarray], float]:
+        """What `predict_codes` adds up: for each slot of the space the milliseconds of its layer (one axis a gene that the
+        layer depends on, NaN where the table lacks it), and the milliseconds that every network takes besides."""
+        tables = self._layer_sum(space, resolution).tables(resolution)
+        return [self.scale * table for table in tables], self.overhead_ms
+
     def _layer_sum(self, space: Space, resolution: int) -> LayerSum:
         """One sum a resolution: published tables hold other values for the same layer at other resolutions."""
         if (space, resolution) not in self._sums:
@@ -123,20 +137,33 @@ class LatencyTable:
         return self.published.get(resolution, next(iter(self.published.values()))).key(layer)
 
     def _value(self, layer: Layer, resolution: int) -> float:
-        """Milliseconds of a layer, NaN where the table lacks it: other layers of the space may do without."""
+        """The same, NaN where the table lacks the layer: other layers of the space may do without."""
         key = self._key(layer, resolution)
         if key is None:
             return 0.0
         if self.published:
             table = self.published.get(resolution)
-            return np.nan if table is None else table.mean_ms.get(key, np.nan)
-        return self.layers[key].median_ms if key in self.layers else np.nan
+            value = np.nan if table is None else table.mean_ms.get(key, np.nan)
+        else:
+            value = self.layers[key].median_ms if key in self.layers else np.nan
+        return value * self.factors.get(layer_group(layer), 1.0)
+
+
+def layer_group(layer: Layer) -> str:
+    """Layers whose times are corrected by a common factor: blocks by kernel size, other convolutions, and what has no map.
+
+    Devices differ in how well they run depthwise convolutions of each size, and a layer in a network finds another cache than
+    one that runs alone.
+    """
+    if layer.kind in ("mbconv", "bottleneck"):
+        return f"{layer.kind}-kernel:{layer.kernel}"
+    return "head" if layer.kind in ("linear", "avgpool") else "conv"
 
 
 def _from_json(path: Path) -> LatencyTable:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        correction: Mapping[str, float] = content["correction"]
+        correction: Mapping[str, Any] = content["correction"]
         return LatencyTable(
             device=dict(content["device"]),
             dtype=str(content["dtype"]),
@@ -145,6 +172,7 @@ def _from_json(path: Path) -> LatencyTable:
             hard_swish=str(content["hard_swish"]),
             scale=float(correction["scale"]),
             overhead_ms=float(correction["overhead_ms"]),
+            factors={str(group): float(factor) for group, factor in correction.get("factors", {}).items()},
             published={int(r): Published(**table) for r, table in content.get("published", {}).items()},
             layers={str(key): Timing(**entry) for key, entry in content["layers"].items()},
         )

@@ -52,17 +52,9 @@ class Classifier:
 
     def pixels(self, content: bytes) -> np.ndarray:
         """An image file's content as the model is fed it, uint8 (h, w, 3). Raises ValueError, the reason, if it is broken."""
-        image = decode(content)
         if self.shorter_side:
-            return np.asarray(centre(image, self.shorter_side, self.model.size))
-        if side := self.rule.get("shorter_side"):
-            image = centre(image, side, (side, side))
-        height, width = self.rule.get("resize_to", self.model.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        if crop := self.rule.get("crop"):
-            left, top = (width - crop[1]) // 2, (height - crop[0]) // 2
-            image = image.crop((left, top, left + crop[1], top + crop[0]))
-        return np.asarray(image)
+            return np.asarray(centre(decode(content), self.shorter_side, self.model.size))
+        return preprocess(content, {"resize_to": self.model.size} | self.rule)
 
     def top(self, image: Path, count: int = 5) -> list[dict[str, Any]]:
         """The `count` most probable classes of an image file: index, label (the index without labels), probability (0..1).
@@ -76,6 +68,22 @@ class Classifier:
         best = np.argsort(-probabilities, kind="stable")[:count]
         names = self.labels or [str(i) for i in range(self.outputs)]
         return [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
+
+
+def preprocess(content: bytes, rule: Mapping[str, Any]) -> np.ndarray:
+    """An image file's content as pixels, uint8 (h, w, 3), by the preprocessing of a manifest entry (`release.ReleasedModel`).
+
+    Raises ValueError, the reason, for a broken image.
+    """
+    image = decode(content)
+    if side := rule.get("shorter_side"):
+        image = centre(image, side, (side, side))
+    height, width = rule["resize_to"]
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if crop := rule.get("crop"):
+        left, top = (width - crop[1]) // 2, (height - crop[0]) // 2
+        image = image.crop((left, top, left + crop[1], top + crop[0]))
+    return np.asarray(image)
 
 
 def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[str, Any]:

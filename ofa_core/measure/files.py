@@ -44,7 +44,12 @@ def layer_file(layer: Layer, dtype: Dtype, hard_swish: HardSwish = "composed") -
 
 def network_file(space: Space, arch: Arch, num_classes: int, dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
     """A TFLite file of a whole network. Raises ValueError when `arch` is not of the space."""
-    twin = _random_twin(space.layers(arch, num_classes), hard_swish, softmax=True)
+    return layers_file(space.layers(arch, num_classes), dtype, hard_swish)
+
+
+def layers_file(layers: Sequence[Layer], dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
+    """A TFLite file of a whole network, from its layer list."""
+    twin = _random_twin(layers, hard_swish, softmax=True)
     if dtype == "float32":
         return convert_float(twin)
     return convert_uint8(twin, np.random.default_rng(0).integers(0, 256, (1, *twin.input_shape[1:]), dtype=np.uint8))

@@ -6,27 +6,46 @@ from typing import Any
 from ofa_core import files
 from ofa_core.export.params import HardSwish
 from ofa_core.latency.table import LatencyTable
+from ofa_core.measure.android import AndroidDevice
 from ofa_core.measure.build import build_table
+from ofa_core.measure.device import Device
 from ofa_core.measure.host import HostDevice
 from ofa_core.measure.params import DeviceParams
 from ofa_core.space import Space
 
 
+def make_device(params: DeviceParams) -> Device:
+    """The device that the parameters describe. Raises ValueError, naming the key, when it cannot be used."""
+    seconds = params.milliseconds / 1000
+    if params.android is None:
+        return HostDevice(params.threads, seconds, params.cores)
+    return AndroidDevice(params.android.binary, params.android.serial, params.cores, params.threads, seconds)
+
+
 def obtain_table(
-    name: str, params: DeviceParams, space: Space, num_classes: int, hard_swish: HardSwish, seed: int
+    name: str, params: DeviceParams, space: Space, num_classes: int, hard_swish: HardSwish, seed: int, work: Path
 ) -> tuple[LatencyTable, dict[str, Any]]:
     """The latency table of a device, measured or read, and how well it predicts whole networks.
 
-    Raises ValueError, naming the key, for a file that is missing, changed, or was made for other data types or classes.
+    work: the folder in which a measurement keeps what it has, so that it goes on there after it was stopped.
+    Raises ValueError, naming the key, for a device that cannot be used and for a file that is missing, changed, or was made for
+    other data types or classes.
     """
     if params.source == "measure":
-        device = HostDevice(params.threads, params.instances, params.milliseconds / 1000)
+        try:
+            device = make_device(params)
+        except ValueError as error:
+            raise ValueError(f"build_latency_table.devices.{name}: {error}") from None
         return build_table(
             device,
             space,
+            work,
             num_classes=num_classes,
             dtype=params.dtype,
+            resolutions=params.resolutions,
             hard_swish=hard_swish,
+            instances=params.instances,
+            max_error=params.max_error,
             networks=params.networks,
             seed=seed,
         )
