@@ -6,7 +6,12 @@ from typing import Any
 
 FILES = {
     "uint8": "full-integer TFLite, uint8 in and out",
+    "int8": "full-integer TFLite, int8 in and out",
+    "dynamic": "TFLite, 8-bit weights, float32 activations",
+    "float16": "TFLite, 16-bit weights, float32 activations",
     "float": "float32 TFLite",
+    "saved_model": "TensorFlow SavedModel, float32, in an archive",
+    "frozen": "TensorFlow frozen graph, float32",
     "onnx": "ONNX, float32",
     "torch": "PyTorch weights, safetensors",
     "labels": "class names, one a line, in the order of the outputs",

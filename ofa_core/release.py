@@ -8,7 +8,6 @@ Nothing here imports torch or TensorFlow.
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +52,7 @@ def write_release(
     """
     folder = Path(folder)
     _check_models(models)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        release, old = Path(beside, "new"), Path(beside, "old")
-        release.mkdir()
+    with files.replacing_folder(folder) as release:
         entries = [_copy(model, release) for model in sorted(models, key=lambda model: model.entry["id"])]
         for entry in entries:
             (release / f"{entry['id']}.md").write_text(model_card(entry))
@@ -65,14 +61,6 @@ def write_release(
         copied = sorted(file["name"] for entry in entries for file in entry["files"].values())
         _write_sums(release, MD5SUMS, files.md5, copied)
         _write_sums(release, SHA256SUMS, files.sha256, sorted(path.name for path in release.iterdir()))
-        if folder.exists():
-            folder.rename(old)
-        try:
-            release.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
     return manifest
 
 

@@ -16,8 +16,7 @@ from ofa_core import files
 from ofa_core.arch import Arch
 from ofa_core.data.decode import centre, decode
 from ofa_core.data.tree import Tree
-from ofa_core.export.formats import export_network
-from ofa_core.export.params import ExportParams
+from ofa_core.export.formats import export_network, write
 from ofa_core.export.runtime import TFLiteModel
 from ofa_core.nn import build_supernet
 from ofa_core.release import ReleasedModel, verify, write_release
@@ -26,6 +25,7 @@ from ofa_core.training.weights import load_network, save_network
 from stages import checksum
 from tests.conftest import REPO, shared_data
 from tests.test_cli import ofa
+from tests.test_export import conversion
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SPACE = get_space("ofa_small", 0.5)
@@ -38,9 +38,12 @@ def export(folder: Path, arch: Arch, monkeypatch: pytest.MonkeyPatch) -> dict:
     net, path = build_supernet(SPACE, len(CLASSES)), Path("net.safetensors")
     origin = {"space": {"name": "ofa_small", "width_mult": 0.5}, "num_classes": len(CLASSES)}
     save_network(path, net.extract(arch), arch, origin)
-    params = ExportParams(formats=("uint8", "float"), calibration_images=8, hard_swish="composed")
     images = np.random.default_rng(0).integers(0, 256, (8, arch.r, arch.r, 3), dtype=np.uint8)
-    return export_network(*load_network(path), path, CLASSES, images, params, "demo")
+    params = conversion(formats=("uint8", "float"))
+    exported = export_network(load_network(path)[0], CLASSES, params, "composed", images, images)
+    description = exported.description | {"arch": arch.to_dict()}
+    write(files.exported("demo"), exported, description)
+    return description
 
 
 @pytest.fixture(scope="module")

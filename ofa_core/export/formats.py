@@ -1,73 +1,146 @@
-"""All files of one network, written side by side, with the one description of labels and preprocessing they share."""
+"""All files of one network, made and compared before any is written, and the one description they share."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ofa_core import files
-from ofa_core.arch import Arch
-from ofa_core.data.resize import to_input
+from ofa_core.export.additions import BACKGROUND, with_background
+from ofa_core.export.graphs import frozen_graph, saved_model
 from ofa_core.export.onnx import export_onnx
-from ofa_core.export.params import ExportParams
+from ofa_core.export.operators import check_operators
+from ofa_core.export.params import INTEGER, ConversionParams, HardSwish
+from ofa_core.export.parity import check_difference, check_kernels, compare, compare_kernels, layer_errors
 from ofa_core.export.runtime import TFLiteModel
-from ofa_core.export.tflite import convert_float, convert_uint8
-from ofa_core.export.twin import build_twin
+from ofa_core.export.tflite import convert_dynamic, convert_float, convert_float16, convert_integer
+from ofa_core.export.twin import Twin, build_twin
 from ofa_core.nn.network import Network
+
+LAYOUTS = {"onnx": "NCHW", "torch": "NCHW"}
+"""Of the image; NHWC in all other formats."""
+
+
+class Exported(NamedTuple):
+    """What was made of a network.
+
+    content: the files by format. classes: names of the outputs. description: what a user of the files needs to know.
+    float_file: the float32 TFLite file, whether or not it is among them. report: how far formats and kernels agree.
+    layers: the errors of layers in the integer file, none without one.
+    """
+
+    content: dict[str, bytes]
+    float_file: bytes
+    classes: tuple[str, ...]
+    description: dict[str, Any]
+    report: dict[str, Any]
+    layers: list[dict[str, Any]]
 
 
 def export_network(
-    net: Network,
-    arch: Arch,
-    weights: Path,
-    classes: tuple[str, ...],
+    network: Network,
+    classes: Sequence[str],
+    params: ConversionParams,
+    hard_swish: HardSwish,
     calibration: np.ndarray,
-    params: ExportParams,
-    target: str,
-) -> dict[str, Any]:
-    """Writes the files of `params.formats`, labels and description of a target; returns the description.
+    images: np.ndarray,
+    weights: bytes | None = None,
+) -> Exported:
+    """Makes the files of `params.formats` in memory and checks that they agree with the network.
 
-    net: stand-alone, in eval mode. weights: its own file, copied as the torch format. calibration: uint8 (n, r, r, 3).
-    Raises ValueError for calibration images of another shape, or weights that are not finite.
+    network: stand-alone, in eval mode. classes: names of its outputs. hard_swish: what `params.hard_swish` came to.
+    calibration: uint8 (n, r, r, 3), for integer files. images: the same of other images, on which formats are compared.
+    weights: the content of the torch format.
+
+    Raises ValueError, one line: weights that are not finite, images of another shape or none, an operator that does not belong
+    there, a difference or a disagreement beyond the bounds in `params`.
     """
-    twin = build_twin(net, hard_swish=params.hard_swish)
-    content = {"uint8": convert_uint8(twin, calibration)}
+    resolution, outputs = network.active[0].resolution, network.active[-1].out
+    if len(classes) != outputs:
+        raise ValueError(f"labels: {len(classes)} names, the network has {outputs} classes")
+    if params.background:
+        network, classes = with_background(network), (BACKGROUND, *classes)
+    twin = build_twin(network, hard_swish=hard_swish)
+    content, float_file = _convert(network, twin, params, calibration), convert_float(twin)
     if "float" in params.formats:
-        content["float"] = convert_float(twin)
-    if "onnx" in params.formats:
-        content["onnx"] = export_onnx(net, arch.r)
+        content["float"] = float_file
     if "torch" in params.formats:
-        content["torch"] = weights.read_bytes()
-    description = _describe(net, arch, content, calibration)
-    for name, data in content.items():
-        files.write_bytes(files.exported_file(target, name), data)
-    files.write_bytes(files.exported_file(target, "labels"), "".join(f"{name}\n" for name in classes).encode())
-    files.write_json(files.exported_file(target, "description"), description)
-    return description
-
-
-def _describe(net: Network, arch: Arch, content: dict[str, bytes], images: np.ndarray) -> dict[str, Any]:
-    """What a user of the files needs to know, and how far they agree with torch on the calibration images."""
-    expected = net(to_input(images)).softmax(1).detach().numpy()  # (n, classes)
-    scale, zero_point = TFLiteModel(content["uint8"]).input_details["quantization"]
-    difference, agreement = {}, {}
-    for name in ("uint8", "float"):
-        if name in content:
-            found = TFLiteModel(content[name]).predict(images)
-            difference[name] = float(np.abs(found - expected).max())
-            agreement[name] = float((found.argmax(1) == expected.argmax(1)).mean())
-    size = [arch.r, arch.r]
-    return {
-        "arch": arch.to_dict(),
+        if weights is None:
+            raise ValueError("formats: torch: there is no weights file of this network")
+        content["torch"] = weights
+    report = _check(network, twin, content, params, images)
+    integer = next((name for name in INTEGER if name in content), None)
+    layers = layer_errors(float_file, content[integer], images) if integer else []
+    description = {
         "formats": sorted(content),
-        "input": {
-            "size": [arch.r, arch.r],
-            "channels": 3,
-            "dtype": "uint8",
-            "scale": float(scale),
-            "zero_point": int(zero_point),
+        "labels": list(classes),
+        "background": params.background,
+        "hard_swish": hard_swish,
+        "keep_float": list(params.keep_float),
+        "input": _input(content, resolution),
+        "preprocessing": {
+            "resize": "bilinear",
+            "resize_to": [resolution, resolution],
+            "crop": None,
+            "mean": 127.5,
+            "std": 127.5,
         },
-        "preprocessing": {"resize": "bilinear", "resize_to": size, "crop": None, "mean": 127.5, "std": 127.5},
-        "largest_difference_to_torch": difference,
-        "same_top1_as_torch": agreement,
+        "layout": {name: LAYOUTS.get(name, "NHWC") for name in content},
     }
+    return Exported(content, float_file, tuple(classes), description, report, layers)
+
+
+def write(folder: Path, exported: Exported, description: Mapping[str, Any]) -> None:
+    """Makes `folder` hold the exported files (`files.exported_name`), their labels and description; all of them or none."""
+    with files.replacing_folder(folder) as new:
+        for name, data in exported.content.items():
+            (new / files.exported_name(name)).write_bytes(data)
+        (new / files.exported_name("labels")).write_text("".join(f"{name}\n" for name in exported.classes))
+        files.write_json(new / files.exported_name("description"), description)
+
+
+def _convert(network: Network, twin: Twin, params: ConversionParams, calibration: np.ndarray) -> dict[str, bytes]:
+    makers: dict[str, Callable[[], bytes]] = {
+        "uint8": lambda: convert_integer(twin, calibration, "uint8", params.keep_float),
+        "int8": lambda: convert_integer(twin, calibration, "int8", params.keep_float),
+        "dynamic": lambda: convert_dynamic(twin),
+        "float16": lambda: convert_float16(twin),
+        "saved_model": lambda: saved_model(twin),
+        "frozen": lambda: frozen_graph(twin),
+        "onnx": lambda: export_onnx(network, network.active[0].resolution),
+    }
+    return {name: make() for name, make in makers.items() if name in params.formats}
+
+
+def _check(
+    network: Network, twin: Twin, content: Mapping[str, bytes], params: ConversionParams, images: np.ndarray
+) -> dict[str, Any]:
+    """The gates: operators, differences to torch, kernels. Returns what was found."""
+    layers, operators = network.active, {}
+    for name, conversions, keep_float in (("float", 0, ()), ("int8", 0, params.keep_float), ("uint8", 2, params.keep_float)):
+        if name in content:
+            operators[name] = check_operators(name, content[name], layers, twin.hard_swish, conversions, keep_float)
+    formats = compare(network, twin, content, images)
+    check_difference(formats, params.max_float_difference)
+    report: dict[str, Any] = {"images": len(images), "operators": operators, "to_torch": formats}
+    if "uint8" in content:
+        report["kernels"] = compare_kernels(content["uint8"], images)
+        check_kernels(report["kernels"], params.min_kernel_agreement)
+    return report
+
+
+def _input(content: Mapping[str, bytes], resolution: int) -> dict[str, Any]:
+    """The input of the integer file, else of the float files."""
+    found: dict[str, Any] = {
+        "size": [resolution, resolution],
+        "channels": 3,
+        "dtype": "float32",
+        "scale": None,
+        "zero_point": None,
+    }
+    for name in INTEGER:
+        if name in content:
+            scale, zero_point = TFLiteModel(content[name]).input_details["quantization"]
+            return found | {"dtype": name, "scale": float(scale), "zero_point": int(zero_point)}
+    return found

@@ -6,20 +6,51 @@ from pydantic import Field
 
 from ofa_core.params import section
 
-Format = Literal["uint8", "float", "onnx", "torch"]
+Format = Literal["uint8", "int8", "dynamic", "float16", "float", "saved_model", "frozen", "onnx", "torch"]
+"""What a network can be exported as.
+
+uint8, int8   full-integer TFLite, so in and out         float     float32 TFLite
+dynamic       TFLite, 8-bit weights, float activations   float16   TFLite, weights of 16 bits
+saved_model   TensorFlow SavedModel in a .zip archive    frozen    TensorFlow graph of constants, .pb
+onnx          float32 ONNX                               torch     PyTorch weights, safetensors
+"""
 HardSwish = Literal["fused", "composed"]
+HardSwishChoice = Literal["fused", "composed", "auto"]
+INTEGER: tuple[Format, ...] = ("uint8", "int8")
+"""Formats that need calibration images."""
 
 
 @section
-class ExportParams:
-    """Section `export`."""
+class ConversionParams:
+    """How a network becomes files, in the pipeline or by `ofa export`."""
 
     formats: Annotated[tuple[Format, ...], Field(min_length=1)]
-    """uint8: full-integer TFLite, uint8 in and out; float: float32 TFLite; onnx; torch: safetensors. uint8 is always needed."""
+    """See `Format`. The pipeline always needs uint8, the format that is released."""
+    hard_swish: HardSwishChoice
+    """composed: x / 6 * relu6(x + 3), fast in int8 today; fused: the runtime's own operator; auto: the faster one on this
+    machine, measured."""
+    background: bool
+    """Whether to put a class before the others that never wins, as OVIC's 1001 classes have it."""
+    keep_float: tuple[str, ...]
+    """Names of layers that stay float in integer files, at the price of a conversion before and after each run of them."""
+    max_float_difference: Annotated[float, Field(gt=0, le=1)]
+    """Most that a probability of a float file may differ from torch's, on real images."""
+    min_kernel_agreement: Annotated[float, Field(ge=0, le=1)]
+    """Least share of real images on which XNNPACK and the reference kernels give the integer file the same class."""
+
+
+@section
+class ExportParams(ConversionParams):
+    """Section `export`."""
+
     calibration_images: Annotated[int, Field(ge=1, le=10000)]
-    """Train images that give the integer file its activation ranges."""
-    hard_swish: HardSwish
-    """composed: x * relu6(x + 3) / 6, fast in int8 today; fused: the runtime's own operator."""
+    """Train images that give the integer files their activation ranges."""
+    calibration_seed: Annotated[int, Field(ge=0)]
+    """Which of them."""
+    parity_images: Annotated[int, Field(ge=1, le=10000)]
+    """Val images on which formats, layers and kernels are compared."""
+    max_int8_drop: Annotated[float, Field(ge=0, le=1)]
+    """Most top1 (0..1) that the uint8 file may lose against the float file on val."""
 
     def __post_init__(self) -> None:
         if "uint8" not in self.formats:

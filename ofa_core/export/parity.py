@@ -1,0 +1,158 @@
+"""Whether exported files compute what the torch network computes: largest differences, equal classes, kernels, layers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from ofa_core.data.resize import to_input
+from ofa_core.export.graphs import run_frozen_graph, run_saved_model
+from ofa_core.export.runtime import TFLiteModel
+from ofa_core.export.twin import Twin, tf
+from ofa_core.nn.network import Network
+
+BATCH = 50
+"""Images torch computes at once."""
+LAYERED = 20
+"""Images for the errors of layers, whose every tensor is read."""
+
+EXACT = ("twin", "float", "saved_model", "frozen", "onnx")
+"""What computes in float32 all through: its difference to torch is bounded."""
+
+
+def torch_probabilities(network: Network, images: np.ndarray) -> np.ndarray:
+    """Probabilities (n, classes) float32 of images uint8 (n, r, r, 3) by a network in eval mode."""
+    with torch.no_grad():
+        parts = [network(to_input(images[i : i + BATCH])).softmax(1) for i in range(0, len(images), BATCH)]
+    return torch.cat(parts).numpy()
+
+
+def compare(network: Network, twin: Twin, content: Mapping[str, bytes], images: np.ndarray) -> dict[str, dict[str, float]]:
+    """How far every format's probabilities are from torch's on real images uint8 (n, r, r, 3).
+
+    Returns, by format, and for the TensorFlow twin itself: largest_difference of a probability, same_top1 (share of images).
+    """
+    expected = torch_probabilities(network, images)
+    found = {}
+    for name, predict in _runners(twin, content).items():
+        got = predict(images)
+        same = float((got.argmax(1) == expected.argmax(1)).mean())
+        found[name] = {"largest_difference": float(np.abs(got - expected).max()), "same_top1": same}
+    return found
+
+
+def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> None:
+    """Raises ValueError, one line, when a format that computes in float32 differs from torch by more than `most`."""
+    for name in EXACT:
+        difference = found.get(name, {}).get("largest_difference", 0.0)
+        if not difference <= most:  # NaN is a difference too
+            raise ValueError(f"{name}: differs from torch by {difference:.3g}, more than max_float_difference: {most:g}")
+
+
+def compare_kernels(content: bytes, images: np.ndarray) -> dict[str, float]:
+    """How far XNNPACK and TFLite's reference kernels agree on an integer file, on images uint8 (n, r, r, 3).
+
+    same_top1: share of images. same_values: share of output values, of those that are not 0 by both. largest_steps: largest
+    difference in steps of the output scale. They round differently: equal scales, not equal bits, are what can be expected.
+    """
+    models = [TFLiteModel(content, kernels=kernels) for kernels in ("xnnpack", "reference")]
+    fast, reference = (np.rint(model.predict(images) / model.output_details["quantization"][0]) for model in models)
+    seen = (fast != 0) | (reference != 0)
+    return {
+        "same_top1": float((fast.argmax(1) == reference.argmax(1)).mean()),
+        "same_values": float((fast == reference)[seen].mean()),
+        "largest_steps": float(np.abs(fast - reference).max()),
+    }
+
+
+def check_kernels(found: Mapping[str, float], least: float) -> None:
+    """Raises ValueError, one line, when kernels agree on the class of less than a share `least` of the images."""
+    if found["same_top1"] < least:
+        raise ValueError(
+            f"uint8: XNNPACK and the reference kernels agree on {found['same_top1']:.2%} of the images, "
+            f"less than min_kernel_agreement: {least:g}"
+        )
+
+
+def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray) -> list[dict[str, Any]]:
+    """Where quantisation loses: every activation of an integer file against the float file's, in the order they are computed.
+
+    images: uint8 (n, r, r, 3); the first `LAYERED` are run. A row has position, layer, operator, sqnr_db (power of the float
+    activation over that of the difference, which holds all that was lost so far), mean_error (integer less float: its bias),
+    scale (0 in a layer that stayed float).
+    """
+    models = [TFLiteModel(file, kernels="builtin", keep_all=True) for file in (float_file, integer_file)]
+    exact, coarse = (_activations(model) for model in models)
+    names = [name for name in coarse if name in exact]
+    power, noise, bias = (dict.fromkeys(names, 0.0) for _ in range(3))
+    images = images[:LAYERED]
+    for image in images:
+        for model in models:
+            model.predict(image[None])
+        for name in names:
+            x, y = (_read(model, found[name][0]) for model, found in zip(models, (exact, coarse), strict=True))
+            power[name] += float(np.square(x).mean())
+            noise[name] += float(np.square(y - x).mean())
+            bias[name] += float((y - x).mean())
+    rows = []
+    for position, name in enumerate(names):
+        index, operator = coarse[name]
+        ratio = power[name] / noise[name] if noise[name] and power[name] else float("inf")
+        rows.append({
+            "position": position,
+            "layer": name.partition("/")[0],
+            "operator": operator,
+            "sqnr_db": round(min(10 * float(np.log10(ratio)), 100.0), 2),
+            "mean_error": float(f"{bias[name] / len(images):.3g}"),
+            "scale": float(f"{models[1].interpreter._get_tensor_details(index, 0)['quantization'][0]:.6g}"),
+        })  # fmt: skip
+    return rows
+
+
+def _activations(model: TFLiteModel) -> dict[str, tuple[int, str]]:
+    """(index of the tensor, operator that computes it) by the tensor's name, in the order of the operators."""
+    names = {tensor["index"]: tensor["name"] for tensor in model.interpreter.get_tensor_details()}
+    operators = model.interpreter._get_ops_details()
+    return {names[i]: (i, operator["op_name"]) for operator in operators for i in operator["outputs"] if "/" in names[i]}
+
+
+def _read(model: TFLiteModel, index: int) -> np.ndarray:
+    details, values = model.interpreter._get_tensor_details(index, 0), model.interpreter.get_tensor(index)
+    scale, zero_point = details["quantization"]
+    return values.astype(np.float64) if scale == 0 else (values.astype(np.float64) - zero_point) * scale
+
+
+def _runners(twin: Twin, content: Mapping[str, bytes]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What gives the probabilities (n, classes) of images uint8 (n, r, r, 3), by format."""
+    runners = {"twin": _tensorflow(lambda x: next(iter(twin.function(x).values())))}
+    for name, file in content.items():
+        if name == "onnx":
+            runners[name] = _onnx(file)
+        elif name == "frozen":
+            runners[name] = _tensorflow(run_frozen_graph(file))
+        elif name == "saved_model":
+            runners[name] = _tensorflow(run_saved_model(file))
+        elif name != "torch":
+            runners[name] = TFLiteModel(file).predict
+    return runners
+
+
+def _tensorflow(function: Callable[[Any], Any]) -> Callable[[np.ndarray], np.ndarray]:
+    def predict(images: np.ndarray) -> np.ndarray:
+        inputs = images.astype(np.float32) / np.float32(127.5) - 1
+        return np.concatenate([np.asarray(function(tf.constant(x[None]))) for x in inputs])
+
+    return predict
+
+
+def _onnx(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return np.concatenate([session.run(None, {"image": x[None]})[0] for x in to_input(images).numpy()])
+
+    return predict
