@@ -12,12 +12,13 @@ from ofa_core import files
 from ofa_core.data import fashion_mnist
 from ofa_core.data.idx import read_idx
 from ofa_core.data.packed import SPLITS, draw, load_split, pack, split_train
-from ofa_core.data.prepare import PrepareParams, prepare
+from ofa_core.data.params import PrepareParams
+from ofa_core.data.prepare import prepare
 from ofa_core.data.resize import resize, to_input
 from ofa_core.params import parse
 from tests.conftest import REPO
 
-OWN = {"folder": None, "image_size": None, "max_broken": 0}
+OWN = {"folder": None, "image_size": None, "class_names": None, "shards": None, "max_broken": 0}
 ALL = {"dataset": "fashion_mnist", "train_images": 0, "val_images": 5000, "test_images": 0} | OWN
 
 

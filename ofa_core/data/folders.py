@@ -4,19 +4,20 @@ The layout torchvision's ImageFolder reads and ImageNet is unpacked to. Images a
 small part of a large set takes little time; files that cannot be read are reported and left out.
 """
 
-import hashlib
 import sys
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from ofa_core.data.decode import centre, decode, is_image
+from ofa_core.data.class_names import rename
+from ofa_core.data.decode import is_image
 from ofa_core.data.packed import SPLITS, draw
+from ofa_core.data.params import PrepareParams
+from ofa_core.data.reading import Broken, Listing, decode_split, repeated, shard_split
+from ofa_core.data.shards import ShardWriter, Stored
 from ofa_core.data.tree import Tree
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -25,61 +26,54 @@ ALL = "all"
 """The one split of a tree of class folders alone."""
 FEWEST_IMAGES = 3
 """Of a class: one each for train, val and test."""
-SHOWN = 20
-"""Broken images that get a line of their own."""
-CHUNK = 64
-"""Images a thread decodes at a time."""
-SMALL = 8192
-"""Bytes of a file below which one thread decodes as fast as several."""
-
 Classes = dict[str, list[str]]
 """Class names, sorted, and the images of each."""
 
 
-class Listing(NamedTuple):
-    """Images of a split: their names in a tree, and their labels int64 (N,)."""
-
-    names: list[str]
-    labels: np.ndarray
-
-    def take(self, indices: np.ndarray) -> "Listing":
-        """Some of them, in the order of the indices."""
-        return Listing([self.names[i] for i in indices], self.labels[indices])
-
-
 class Loaded(NamedTuple):
-    """splits: images uint8 (N, s, s, 3) and labels int64 (N,) of train, val and test; counts: metrics of what was left out."""
+    """splits: images uint8 (N, s, s, 3), or where they lie, and labels int64 (N,) of train, val and test; counts: metrics of
+    what was left out."""
 
-    splits: dict[str, tuple[np.ndarray, np.ndarray]]
+    splits: dict[str, tuple[np.ndarray | Stored, np.ndarray]]
     classes: tuple[str, ...]
     counts: dict[str, int]
 
 
-def load(path: Path, image_size: int, images: Mapping[str, int], max_broken: int, seed: int) -> Loaded:
-    """Reads the images of a folder or .zip archive, resized and cropped to image_size x image_size pixels.
+def load(params: PrepareParams, seed: int, layout: Callable[[Tree], dict[str, Classes]], shards: Path) -> Loaded:
+    """Reads the images of the folder or .zip archive `params.folder`, resized and cropped to squares of `params.image_size`.
 
-    images: how many of train, val and test to take, drawn in proportion to the classes; 0 is all there are. A missing val or
-    test is held out of train, and must then have a number. max_broken: most images that may be left out as unreadable.
+    The numbers of images are drawn in proportion to the classes. A missing val or test is held out of train, and must then have
+    a number. layout: finds the images of a tree by split and class: `find`, or that of another format.
+    shards: the folder that is written where `params.shards` asks for it.
 
     Raises ValueError, one line that names path or parameter: no such folder, no images, one class, a class without images or
     with fewer than `FEWEST_IMAGES`, a class that train lacks, fewer images than asked for, too many broken ones.
     """
+    path, size = params.source, params.image_size or 0
     with Tree(path) as tree:
-        found = find(tree)
-        classes, listings = _label(tree, found)
+        classes, listings = _label(tree, layout(tree))
+        shown = classes if params.class_names is None else rename(classes, params.class_names)
         ignored = _report_ignored(tree, sum(len(listing.names) for listing in listings.values()))
-        chosen = _choose(tree, listings, images, seed)
+        chosen = _choose(tree, listings, params.images, seed)
         _check_train(
             chosen["train"].labels, classes, f"{path}: no train image is left of class", "; hold out fewer, or take more"
         )
-        broken = _Broken(tree, max_broken)
-        splits = {name: _decode(tree, name, chosen[name], image_size, broken) for name in SPLITS}
-    _check_train(splits["train"][1], classes, f"{path}: none of the train images can be read of class", "")
-    for name, (_, labels) in splits.items():
-        if not len(labels):
-            raise ValueError(f"{path}: none of the {name} images can be read")
-    counts = {"ignored_files": ignored, "broken_images": broken.count, "repeated_images": _repeated(path, splits)}
-    return Loaded(splits, classes, counts)
+        broken = Broken(tree, params.max_broken)
+        if params.shards is None:
+            decoded = {name: decode_split(tree, name, chosen[name], size, broken) for name in SPLITS}
+            labels = {name: half.labels for name, half in decoded.items()}
+            digests = {name: half.digests for name, half in decoded.items()}
+            _check_readable(path, labels, classes)
+            images: dict[str, np.ndarray | Stored] = {name: half.images for name, half in decoded.items()}
+        else:
+            labels, digests = {}, {}
+            with ShardWriter(shards, params.shards, size) as writer:
+                for name in SPLITS:
+                    labels[name], digests[name] = shard_split(tree, name, chosen[name], size, broken, writer)
+                _check_readable(path, labels, classes)
+            images = {name: writer.stored(name) for name in SPLITS}
+    counts = {"ignored_files": ignored, "broken_images": broken.count, "repeated_images": repeated(path, digests)}
+    return Loaded({name: (images[name], labels[name]) for name in SPLITS}, shown, counts)
 
 
 def find(tree: Tree) -> dict[str, Classes]:
@@ -88,32 +82,39 @@ def find(tree: Tree) -> dict[str, Classes]:
     Folders that hold nothing but one other folder, as archives often do, are passed through. Images may lie at any depth
     below their class. Raises ValueError that names a folder: without class folders, a class without images, a split twice.
     """
-    top = ""
-    while True:
-        below = _below(tree, top)
-        deeper = [f"{top}{name}/" for name in below]
-        if len(below) != 1 or below[0].lower() in SPLIT_FOLDERS or not _below(tree, deeper[0]):
-            break
-        top = deeper[0]
-    splits = [name for name in below if name.lower() in SPLIT_FOLDERS]
+    top = top_of(tree)
+    folders = below(tree, top)
+    splits = [name for name in folders if name.lower() in SPLIT_FOLDERS]
     if not splits:
-        return {ALL: _classes(tree, top)}
+        return {ALL: classes_of(tree, top)}
     found: dict[str, Classes] = {}
     for name in splits:
         split = SPLIT_FOLDERS[name.lower()]
         if split in found:
             raise ValueError(f"{tree.full(top + name)}: a second folder for the split {split}")
-        found[split] = _classes(tree, f"{top}{name}/")
+        found[split] = classes_of(tree, f"{top}{name}/")
     return found
 
 
-def _below(tree: Tree, top: str) -> list[str]:
+def top_of(tree: Tree) -> str:
+    """The folder to begin at, "" or with a slash at its end: below all that hold nothing but one other folder."""
+    top = ""
+    while True:
+        folders = below(tree, top)
+        deeper = [f"{top}{name}/" for name in folders]
+        if len(folders) != 1 or folders[0].lower() in SPLIT_FOLDERS or not below(tree, deeper[0]):
+            return top
+        top = deeper[0]
+
+
+def below(tree: Tree, top: str) -> list[str]:
     """Names of the folders right below `top`, which is "" or ends with a slash."""
     return [name[len(top) :] for name in tree.folders if name.startswith(top) and "/" not in name[len(top) :]]
 
 
-def _classes(tree: Tree, top: str) -> Classes:
-    classes: Classes = {name: [] for name in _below(tree, top)}
+def classes_of(tree: Tree, top: str) -> Classes:
+    """The classes that are folders of `top`. Raises ValueError that names a folder: none, or a class without images."""
+    classes: Classes = {name: [] for name in below(tree, top)}
     for name in tree.files:
         label, slash, _ = name.removeprefix(top).partition("/")
         if name.startswith(top) and slash and is_image(name):
@@ -192,61 +193,8 @@ def _check_train(labels: np.ndarray, classes: tuple[str, ...], before: str, afte
             raise ValueError(f"{before} {classes[label]}{after}")
 
 
-class _Broken:
-    """Tells of images that cannot be read, and stops when they are more than `most`."""
-
-    def __init__(self, tree: Tree, most: int) -> None:
-        self.tree, self.most, self.count = tree, most, 0
-
-    def add(self, name: str, reason: str) -> None:
-        self.count += 1
-        if self.count <= SHOWN:
-            tqdm.write(f"{self.tree.full(name)}: {reason}", file=sys.stderr)
-        if self.count > self.most:
-            more = f"more than prepare.max_broken: {self.most}"
-            raise ValueError(f"{self.tree.path}: {self.count} broken images, {more}; the last is {name}: {reason}")
-
-
-def _decode(tree: Tree, split: str, listing: Listing, size: int, broken: _Broken) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (n, size, size, 3) and labels (n,) of those that can be read, in the listing's order."""
-    images = np.empty((len(listing.names), size, size, 3), np.uint8)
-    readable = np.ones(len(images), dtype=bool)
-
-    def fill(chunk: range) -> list[tuple[int, str]]:
-        """Decodes some of them; (position, reason) of those that cannot be."""
-        failed = []
-        for i in chunk:
-            try:
-                images[i] = np.asarray(centre(decode(tree.read(listing.names[i])), size, (size, size)))
-            except ValueError as error:
-                failed.append((i, str(error)))
-        return failed
-
-    # Threads: Pillow decodes and resizes outside of Python's lock. Not for small images, which take less time than passing the
-    # lock around: two threads needed 0.6 of one's time for photos of 256 pixels, and twice its time for 32 pixels.
-    sizes = [tree.size(name) for name in listing.names[:100]]
-    threads = None if sum(sizes) > SMALL * len(sizes) else 1
-    chunks = [range(len(images))[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-    pool = ThreadPoolExecutor(threads)
-    try:
-        with tqdm(total=len(images), desc=f"decoding {split}", unit="image", mininterval=1) as bar:
-            for chunk, failed in zip(chunks, pool.map(fill, chunks), strict=True):
-                for i, reason in failed:
-                    readable[i] = False
-                    broken.add(listing.names[i], reason)
-                bar.update(len(chunk))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    if readable.all():
-        return images, listing.labels
-    return images[readable], listing.labels[readable]
-
-
-def _repeated(path: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> int:
-    """Val and test images that equal one of train: accuracy on them says nothing, so the user is told how many there are."""
-    digests = {name: [hashlib.blake2b(image, digest_size=16).digest() for image in splits[name][0]] for name in SPLITS}
-    train = set(digests["train"])
-    count = sum(digest in train for name in ("val", "test") for digest in digests[name])
-    if count:
-        print(f"{path}: {count} images of val and test are also in train, pixel for pixel", file=sys.stderr, flush=True)
-    return count
+def _check_readable(path: Path, labels: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> None:
+    _check_train(labels["train"], classes, f"{path}: none of the train images can be read of class", "")
+    for name in SPLITS:
+        if not len(labels[name]):
+            raise ValueError(f"{path}: none of the {name} images can be read")

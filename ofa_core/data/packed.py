@@ -1,7 +1,8 @@
 """A data set as one .npz file whose bytes depend on nothing but its content, and the split that keeps decisions from test.
 
 One file, because DVC hashes and moves one 50 MB file in a second and 70,000 small ones in minutes. Entries are stored, not
-compressed: compressors differ between machines, and a split is read without touching the others.
+compressed: compressors differ between machines, and a split is read without touching the others. Of a large set the file has
+the labels alone, and its images lie in shards beside it (`shards.py`).
 """
 
 import zipfile
@@ -13,20 +14,23 @@ from typing import NamedTuple
 import numpy as np
 
 from ofa_core import files
+from ofa_core.data.shards import Shards, Stored, folder_of
 
 SPLITS = ("train", "val", "test")
 
 
 class Split(NamedTuple):
-    """images: uint8 (N, H, W, C), C = 1 or 3; labels: int64 (N,), indices into classes."""
+    """images: uint8 (N, H, W, C), C = 1 or 3, in memory or in shards; labels: int64 (N,), indices into classes."""
 
-    images: np.ndarray
+    images: np.ndarray | Shards
     labels: np.ndarray
     classes: tuple[str, ...]
 
 
-def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str]) -> None:
+def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.ndarray]], classes: Sequence[str]) -> None:
     """Writes images uint8 (N, H, W, C) and labels (N,) of the splits train, val and test, and the class names.
+
+    Of images in shards, which lie where `folder_of(path)` says, it writes the places.
 
     Raises ValueError that names the split when shapes, types or labels do not fit.
     """
@@ -35,13 +39,23 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]], 
     arrays = {"classes": np.array(list(classes), dtype=np.str_)}
     for name in SPLITS:
         images, labels = splits[name]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        if isinstance(images, Stored):
+            arrays |= {
+                "shard_names": np.array(images.names, dtype=np.str_),
+                "shard_md5": np.array(images.md5, dtype=np.str_),
+                "shard_sizes": np.array(images.sizes, dtype=np.int64),
+                "side": np.array([images.side]),
+                f"{name}_places": images.places,
+            }
+        elif images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
             raise ValueError(f"{name}: images are {images.dtype} {images.shape}, not uint8 (N, H, W, 1 or 3)")
+        else:
+            arrays[f"{name}_images"] = images
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{name}: labels are {labels.dtype} {labels.shape}, not {len(images)} whole numbers")
+            raise ValueError(f"{name}: labels are {labels.dtype} {labels.shape}, not {images.shape[0]} whole numbers")
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
             raise ValueError(f"{name}: labels reach from {labels.min()} to {labels.max()}, there are {len(classes)} classes")
-        arrays |= {f"{name}_images": images, f"{name}_labels": labels.astype(np.int64)}
+        arrays[f"{name}_labels"] = labels.astype(np.int64)
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             # Time and system would otherwise be the machine's.
@@ -53,17 +67,24 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]], 
 
 
 def load_split(path: str | Path, split: str) -> Split:
-    """One split of a packed file; the others stay on disk. Raises ValueError that names the file or the split."""
+    """One split of a packed file; the others stay on disk, and so do images in shards.
+
+    Raises ValueError that names the file, the split or the shard.
+    """
     if split not in SPLITS:
         raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            images, labels = archive[f"{split}_images"], archive[f"{split}_labels"]
-            return Split(images, labels, tuple(str(name) for name in archive["classes"]))
+            labels, classes = archive[f"{split}_labels"], tuple(str(name) for name in archive["classes"])
+            if "side" not in archive:
+                return Split(archive[f"{split}_images"], labels, classes)
+            names, sizes, md5 = (tuple(archive[f"shard_{key}"].tolist()) for key in ("names", "sizes", "md5"))
+            stored = Stored(names, sizes, md5, archive[f"{split}_places"], int(archive["side"][0]))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a packed data set: {str(error).splitlines()[0]}") from None
+    return Split(Shards(folder_of(path), stored), labels, classes)
 
 
 def draw(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ofa_core.data.shards import Shards
 
-def resize(images: np.ndarray, r: int) -> np.ndarray:
-    """uint8 (N, H, W, C), C = 1 or 3, to uint8 (N, r, r, C); r in pixels. Raises ValueError for another shape or type."""
+
+def resize(images: np.ndarray | Shards, r: int) -> np.ndarray:
+    """uint8 (N, H, W, C), C = 1 or 3, to uint8 (N, r, r, C) in memory; r in pixels. Raises ValueError for other arrays."""
+    if isinstance(images, Shards):
+        return images.resized(r)[:]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(f"images: {images.dtype} {images.shape} is not uint8 (N, H, W, 1 or 3)")
     if images.shape[1:3] == (r, r):
@@ -24,7 +28,7 @@ def resize(images: np.ndarray, r: int) -> np.ndarray:
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
     """uint8 (N, h, w, 1 or 3) to uint8 (N, h, w, 3), what released uint8 models are fed; grey fills all three."""
-    return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:-1], 3)))
+    return np.array(np.broadcast_to(images, (*images.shape[:-1], 3)), order="C")
 
 
 def to_input(images: np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,8 @@
-"""The train and validation images as tensors: resized once per resolution, kept as uint8, augmented by the batch."""
+"""The train and validation images, given out by the batch: small sets in memory as uint8, large ones read from shards."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -8,10 +10,17 @@ from torch import Tensor
 
 from ofa_core.data.packed import load_split
 from ofa_core.data.resize import resize, to_input
+from ofa_core.data.shards import Shards
+
+AHEAD = 4
+"""Steps whose images are read from shards before they are asked for."""
+
+Batch = tuple[Tensor, Tensor]
+"""x (B, 3, r, r) and labels (B,)."""
 
 
 class Images:
-    """One split in memory.
+    """One split.
 
     path: the packed data set. split: train, val or test.
     """
@@ -19,58 +28,91 @@ class Images:
     def __init__(self, path: Path, split: str) -> None:
         loaded = load_split(path, split)
         self.images, self.labels, self.classes = loaded.images, loaded.labels.astype(np.int64), loaded.classes
-        self._resized: dict[int, np.ndarray] = {}
+        self._resized: dict[int, np.ndarray | Shards] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, resolution: int) -> np.ndarray:
-        """All images at a resolution, uint8 (N, r, r, C); computed at the first call and kept."""
+    def at(self, resolution: int) -> np.ndarray | Shards:
+        """All images at a resolution, uint8 (N, r, r, C): computed at the first call and kept, or in shards."""
         if resolution not in self._resized:
-            self._resized[resolution] = resize(self.images, resolution)
+            images = self.images
+            self._resized[resolution] = images.resized(resolution) if isinstance(images, Shards) else resize(images, resolution)
         return self._resized[resolution]
 
-    def batches(self, resolution: int, batch_size: int, indices: np.ndarray | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Batches of (x (B, 3, r, r), labels (B,)), in order: of the images of `indices`, or of all."""
-        images, labels = self.at(resolution), self.labels
-        if indices is not None:
-            images, labels = images[indices], labels[indices]
-        starts = range(0, len(labels), batch_size)
-        return [(to_input(images[i : i + batch_size]), torch.from_numpy(labels[i : i + batch_size])) for i in starts]
+    def batches(self, resolution: int, batch_size: int, indices: np.ndarray | None = None) -> Sequence[Batch]:
+        """Batches of (x (B, 3, r, r), labels (B,)), in order: of the images of `indices`, or of all.
+
+        Of images in memory they are kept as well, the others are made when they are asked for.
+        """
+        batches = Batches(self, resolution, batch_size, np.arange(len(self)) if indices is None else indices)
+        return batches if isinstance(self.images, Shards) else list(batches)
 
 
-def augment(images: np.ndarray, rng: np.random.Generator, max_shift: float, flip: bool) -> np.ndarray:
-    """Random shift (edges repeat) and mirroring of each image of a batch, uint8 (B, r, r, C).
+class Batches(Sequence[Batch]):
+    """Batches that are made whenever they are asked for, those after it in other threads meanwhile."""
 
-    max_shift: largest shift as a share of the side. flip: mirror each image with probability 1/2.
-    """
-    count, side = images.shape[:2]
-    most = round(max_shift * side)
-    positions = np.arange(side)
-    shifts = rng.integers(-most, most + 1, size=(2, count, 1))
-    rows, columns = np.clip(positions + shifts, 0, side - 1)  # each (B, r)
-    if flip:
-        mirrored = rng.random(count) < 0.5
-        columns[mirrored] = columns[mirrored, ::-1]
-    return images[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    def __init__(self, images: Images, resolution: int, batch_size: int, indices: np.ndarray) -> None:
+        self.images, self.labels = images.at(resolution), images.labels
+        self.parts = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, i: int) -> Batch: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Batch]: ...
+    def __getitem__(self, i: int | slice) -> Batch | list[Batch]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        return self._batch(self.parts[i], self.images[self.parts[i]])
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not isinstance(self.images, Shards):
+            yield from (self[i] for i in range(len(self)))
+            return
+        following = [self.images.begin(part) for part in self.parts[:1]]
+        for i, part in enumerate(self.parts):
+            [pixels] = following
+            following = [self.images.begin(later) for later in self.parts[i + 1 : i + 2]]
+            yield self._batch(part, pixels())
+
+    def _batch(self, indices: np.ndarray, pixels: np.ndarray) -> Batch:
+        return to_input(pixels), torch.from_numpy(self.labels[indices])
 
 
 class TrainStream:
     """Which images a step sees, as a function of the seed and the step alone: a resumed run sees what it would have seen.
 
-    seed: numbers that tell runs apart. Every epoch is a permutation of the split; the last incomplete batch is left out.
+    batch_size: images of a step; this process, the `rank`-th of `size`, sees an equal share of them. seed: numbers that tell
+    runs apart. Every epoch is a permutation of the split; the last incomplete batch is left out.
     """
 
-    def __init__(self, images: Images, batch_size: int, seed: list[int]) -> None:
+    def __init__(self, images: Images, batch_size: int, seed: list[int], rank: int = 0, size: int = 1) -> None:
         if len(images) < batch_size:
             raise ValueError(f"training.batch_size: {batch_size} is more than the {len(images)} train images")
-        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.images, self.batch_size, self.seed, self.rank, self.share = images, batch_size, seed, rank, batch_size // size
         self.steps_per_epoch = len(images) // batch_size
         self._epoch, self._order = -1, np.empty(0, dtype=int)
+        self._reading: dict[int, Callable[[], np.ndarray]] = {}
 
     def indices(self, step: int) -> np.ndarray:
-        """Positions of the images of a step (B,)."""
+        """Positions of the images of a step that this process sees (b,)."""
         epoch, within = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, np.random.default_rng([*self.seed, epoch]).permutation(len(self.images))
-        return self._order[within * self.batch_size :][: self.batch_size]
+        return self._order[within * self.batch_size + self.rank * self.share :][: self.share]
+
+    def pixels(self, step: int, resolution: int, cropped: bool) -> Tensor:
+        """The images of a step for `augment`, uint8 (b, H, W, C).
+
+        cropped: as they are stored, for random crops to be taken of them; else, if in memory, resized to the resolution.
+        Those of the steps that follow are read from shards meanwhile.
+        """
+        source = self.images.images
+        if not isinstance(source, Shards):
+            return torch.from_numpy((source if cropped else self.images.at(resolution))[self.indices(step)])
+        following = range(step, step + AHEAD + 1)
+        self._reading = {later: self._reading.get(later) or source.begin(self.indices(later)) for later in following}
+        return torch.from_numpy(self._reading[step]())
