@@ -3,14 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from ofa_core.data.prepare import PrepareParams
+from ofa_core.data.params import PrepareParams
 from ofa_core.export.params import ExportParams
 from ofa_core.measure.params import EvaluateParams, LatencyParams
 from ofa_core.params import ParamsFile
 from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.search.params import SearchParams
 from ofa_core.spaces import SpaceParams
-from ofa_core.training.params import CollectParams, ShrinkParams, SpecializeParams, TrainingParams, TrainSupernetParams
+from ofa_core.training.params import (
+    CollectParams,
+    ShrinkParams,
+    SpecializeParams,
+    TrainBaselinesParams,
+    TrainingParams,
+    TrainSupernetParams,
+)
 
 SECTIONS: dict[str, type] = {
     "seed": int,
@@ -25,6 +32,7 @@ SECTIONS: dict[str, type] = {
     "search": SearchParams,
     "specialize": SpecializeParams,
     "export": ExportParams,
+    "train_baselines": TrainBaselinesParams,
     "evaluate": EvaluateParams,
 }
 """Every section of a parameter file and its type."""
@@ -38,11 +46,13 @@ def check(path: str | Path) -> None:
         raise ValueError(f"{path}: {unknown[0]}: unknown section; there are {', '.join(SECTIONS)}")
     sections: dict[str, Any] = {name: params.read(name, kind) for name, kind in SECTIONS.items()}
     space = sections["space"].build()
-    for name, phase in sections["shrink"].phases.items():
+    asked = [(f"shrink.phases.{name}", phase.choices) for name, phase in sections["shrink"].phases.items()]
+    asked += [(f"train_baselines.subnets.{name}", subnet.arch) for name, subnet in sections["train_baselines"].subnets.items()]
+    for name, of_space in asked:
         try:
-            phase.choices(space)
+            of_space(space)
         except ValueError as error:
-            raise ValueError(f"{path}: shrink.phases.{name}.{error}") from None
+            raise ValueError(f"{path}: {name}.{error}") from None
     latency, search = sections["build_latency_table"], sections["search"]
     if search.device not in latency.devices:
         raise ValueError(f"{path}: search.device: {search.device}: allowed are {', '.join(latency.devices)}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from ofa_core.arch import Arch
+    from ofa_core.export.contract import Contract
     from ofa_core.space import Space
 
 
@@ -44,10 +45,14 @@ def check(parser: argparse.ArgumentParser) -> Run:
 
 
 def verify(parser: argparse.ArgumentParser) -> Run:
-    """Check a release folder against its checksums and manifest: changed, missing and extra files."""
+    """Check a release folder against its checksums and manifest, or one TFLite file against a challenge's contract."""
     parser.add_argument("folder", nargs="?", type=Path, default=Path("release"), help="default: release")
+    parser.add_argument("--contract", choices=("classification", "detection"),
+                        help="of OVIC and LPCVC on a file's inputs and outputs; the path is a TFLite file's")  # fmt: skip
 
     def run(args: argparse.Namespace) -> Report:
+        if args.contract:
+            return _verify_contract(args.folder, args.contract)
         from ofa_core import release
 
         problems = release.verify(args.folder)
@@ -60,8 +65,16 @@ def verify(parser: argparse.ArgumentParser) -> Run:
     return run
 
 
+def _verify_contract(path: Path, contract: "Contract") -> Report:
+    from ofa_core.export.contract import violations
+
+    problems = violations(path, contract)
+    found = {"file": str(path), "contract": contract, "ok": not problems, "problems": problems}
+    return Report("\n".join(f"{path.name}: {line}" for line in problems or ["OK"]), found, bool(problems))
+
+
 def fetch(parser: argparse.ArgumentParser) -> Run:
-    """Download a published network: super-networks and specialised networks of once-for-all, LPCVC models."""
+    """Download what others published: networks, accuracy predictor and latency tables of once-for-all, LPCVC models."""
     parser.add_argument("name", nargs="?", help="a name that --list shows")
     parser.add_argument("--list", action="store_true", help="show the names and download nothing")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: the working folder)")
@@ -159,7 +172,102 @@ def bench(parser: argparse.ArgumentParser) -> Run:
     return run
 
 
-COMMANDS = (check, verify, fetch, cost, eval, predict, bench)
+def score(parser: argparse.ArgumentParser) -> Run:
+    """Score a network by the rules of the on-device vision challenges (OVIC, LPCVC): ImageNet or COCO on a Pixel 2."""
+    parser.add_argument("--latency-ms", type=float, required=True, metavar="MS", help="of one image")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--top1", type=float, metavar="A", help="of a classifier, 0..1")
+    which.add_argument("--map", type=float, metavar="A", help="of a detector, COCO mAP in 0..1")
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core import ovic
+
+        if args.map is not None:
+            above = ovic.detection_improvement(args.latency_ms, args.map)
+            text = f"{100 * above:+.2f} points against the frontier of 2020"
+            return Report(text, {"latency_ms": args.latency_ms, "map": args.map, "improvement": above})
+        found = ovic.score(args.latency_ms, args.top1)
+        return Report(ovic.describe(found), {"latency_ms": args.latency_ms, "top1": args.top1} | found._asdict())
+
+    return run
+
+
+def search(parser: argparse.ArgumentParser) -> Run:
+    """Find the most accurate sub-network for every budget, by an accuracy predictor and latency tables."""
+    parser.add_argument("--predictor", type=Path, required=True, metavar="FILE",
+                        help="build/predictor.npz, or the published acc_predictor.pth")  # fmt: skip
+    budgets = parser.add_mutually_exclusive_group(required=True)
+    for flag, about in (("ms", "milliseconds"), ("macs", "multiply-accumulates"), ("params", "parameters")):
+        budgets.add_argument(f"--{flag}", type=float, nargs="+", metavar="B", help=f"budgets in {about}")
+    parser.add_argument("--table", nargs="+", default=[], metavar="[NAME=]PATH", help="latency tables, one a device; for --ms")
+    parser.add_argument("--space", metavar="NAME", help="default: the predictor's")
+    parser.add_argument("--width-mult", "--width", type=float, metavar="W", help="default: the predictor's")
+    parser.add_argument("--resolutions", type=int, nargs="+", metavar="R", help="default: the table's, or the space's")
+    parser.add_argument("--num-classes", type=int, default=1000, metavar="N", help="for --macs and --params (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--engine", default="evolution", help="evolution (default), exact or published")
+    parser.add_argument("--effort", default="normal", help="normal (default) or high, ten times as long")
+    parser.add_argument("--deviations", type=float, default=0.0, metavar="K", help="maximise top-1 less K of its deviations")
+    parser.add_argument("--front", type=Path, metavar="CSV", help="write the Pareto front of every table")
+    parser.add_argument("--plot", type=Path, metavar="SVG", help="draw the front of --front beside published networks")
+
+    def run(args: argparse.Namespace) -> Report:
+        from tqdm import tqdm
+
+        from ofa_core.search import command
+
+        [(quantity, limits)] = ((q, v) for q, v in _budgets(args).items() if v is not None)
+        shared = ("predictor", "space", "width_mult", "resolutions", "seed", "engine", "effort", "deviations", "num_classes")
+        fields = {name: getattr(args, name) for name in shared}
+        request = command.Request(quantity=quantity, limits=limits, tables=args.table, **fields)
+        if args.plot and not args.front:
+            raise ValueError("--plot: goes with --front")
+        rows = command.run(request, args.front, lambda steps: tqdm(steps, leave=False, disable=None))
+        if args.plot:
+            import pandas as pd
+
+            from ofa_core.report.published import plot_published
+
+            plot_published(args.plot, pd.read_csv(args.front))
+        return Report(command.text(rows), {"results": rows})
+
+    return run
+
+
+def export(parser: argparse.ArgumentParser) -> Run:
+    """Convert a network to TFLite, ONNX and other files, compare them with it, and write them with manifest and checksums."""
+    add = parser.add_argument
+    add("network", nargs="+", type=Path, metavar="NET.config WEIGHTS",
+        help="published configuration and weights, or one .safetensors file of this pipeline")  # fmt: skip
+    add("--calibrate", type=Path, metavar="DIR", help="folder or .zip of images such as the network will see")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    add("--formats", default="uint8,float,onnx", metavar="uint8,float,onnx",
+        help="of uint8, int8, dynamic, float16, float, saved_model, frozen, onnx, torch; these three by default")  # fmt: skip
+    add("--resolution", type=int, metavar="R", help="of the input in pixels (default: run.config's image_size)")
+    add("--background", action="store_true", help="put a class before all others that never wins (1001 classes)")
+    add("--labels", type=Path, metavar="FILE", help="a class a line (default: numbers)")
+    add("--imagenet-normalization", action="store_true",
+        help="the network was trained with ImageNet's mean and deviation, as once-for-all's; not x / 127.5 - 1")  # fmt: skip
+    add("--hard-swish", default="auto", metavar="FORM", help="fused, composed or auto: the faster one here (default)")
+    add("--keep-float", default="", metavar="A,B", help="layers that stay float in integer files")
+    add("--calibration-images", type=int, default=200, metavar="N", help="most to calibrate with (default: 200)")
+    add("--seed", type=int, default=0, metavar="N", help="which images those are (default: 0)")
+    add("--shorter-side", type=int, metavar="S", help="resize images by it and crop the centre (default: R / 0.875)")
+
+    def run(args: argparse.Namespace) -> Report:
+        from ofa_core import publish
+
+        if len(args.network) > 2:
+            raise ValueError(f"{args.network[2]}: one file too many; a network is NET.config and WEIGHTS")
+        options = {key: value for key, value in vars(args).items() if key not in ("json", "run")}
+        split = {key: [part for part in options[key].split(",") if part] for key in ("formats", "keep_float")}
+        found = publish.export(**(options | split))
+        return Report("\n".join(publish.lines(found, args.out)), found)
+
+    return run
+
+
+COMMANDS = (check, verify, fetch, cost, search, export, eval, predict, bench, score)
 
 # ------------------------------------------------------------------------------------------------ arguments they may share
 
@@ -173,6 +281,10 @@ def _space(args: argparse.Namespace) -> "Space":
     from ofa_core.spaces import get_space
 
     return get_space(args.space, args.width_mult)
+
+
+def _budgets(args: argparse.Namespace) -> dict[str, list[float] | None]:
+    return {"latency_ms": args.ms, "macs": args.macs, "params": args.params}
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ Paths are relative to the repository's root, where DVC runs the stages.
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,20 @@ LATENCY = BUILD / "latency"
 SEARCH = BUILD / "search"
 SPECIALIZED = BUILD / "specialized"
 EXPORTED = BUILD / "exported"
+BASELINES = BUILD / "baselines"
 
-SUFFIXES = {"uint8": ".tflite", "float": "_float.tflite", "onnx": ".onnx", "torch": ".safetensors", "labels": ".labels.txt"}
+SUFFIXES = {
+    "uint8": ".tflite",
+    "int8": "_int8.tflite",
+    "dynamic": "_dynamic.tflite",
+    "float16": "_float16.tflite",
+    "float": "_float.tflite",
+    "saved_model": "_saved_model.zip",
+    "frozen": "_frozen.pb",
+    "onnx": ".onnx",
+    "torch": ".safetensors",
+    "labels": ".labels.txt",
+}
 """What follows a model's name in the name of its file, by kind of file; the same in export folders and in a release."""
 
 
@@ -55,9 +68,14 @@ def exported(target: str) -> Path:
     return EXPORTED / target
 
 
+def exported_name(kind: str) -> str:
+    """The name of an exported file; kind: a key of `SUFFIXES`, or `description` for its JSON."""
+    return f"model{'.json' if kind == 'description' else SUFFIXES[kind]}"
+
+
 def exported_file(target: str, kind: str) -> Path:
-    """One of a target's exported files; kind: a key of `SUFFIXES`, or `description` for its JSON."""
-    return exported(target) / f"model{'.json' if kind == 'description' else SUFFIXES[kind]}"
+    """One of a target's exported files; kind as in `exported_name`."""
+    return exported(target) / exported_name(kind)
 
 
 def report(stage: str, item: str | None = None, suffix: str = ".json") -> Path:
@@ -78,6 +96,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, which it replaces, old content and all, when the block ends without an exception."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
+        new, old = Path(beside, "new"), Path(beside, "old")
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

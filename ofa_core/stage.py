@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -32,6 +33,11 @@ class Stage:
             self._hashes[file] = files.md5(file)
         return path
 
+    def reports(self, name: str) -> dict[str, Any]:
+        """Declares the metrics of another stage's items as inputs; returns them by item."""
+        folder = self.input(files.REPORTS / name)
+        return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
+
     def pinned(self, path: Path, md5: str | None, key: str) -> Path:
         """Declares an input from outside of the pipeline, whose MD5 the parameter `key` gives; returns it.
 
@@ -43,16 +49,20 @@ class Stage:
         return path
 
     @contextmanager
-    def work_folder(self) -> Iterator[Path]:
+    def work_folder(self, owner: bool = True) -> Iterator[Path]:
         """A folder for checkpoints, the same whenever the stage runs with these parameters, inputs and code.
 
         Call it after all parameters and inputs were read. The folder is deleted when the block ends without an exception, and
-        locked meanwhile: raises ValueError when another process works in it.
+        locked meanwhile: raises ValueError when another process works in it. owner: False in the further processes of one run,
+        which neither lock nor delete it.
         """
         content = {str(path): digest for path, digest in self._hashes.items()} | {"params": self.params.used}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         folder = files.WORK / f"{self.name.replace('@', '-')}-{digest[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
+        if not owner:
+            yield folder
+            return
         lock = FileLock(folder.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)

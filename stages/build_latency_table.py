@@ -7,6 +7,7 @@ import pandas as pd
 from ofa_core import files
 from ofa_core.data.packed import load_split
 from ofa_core.export.params import ExportParams
+from ofa_core.measure.activation import choose_hard_swish
 from ofa_core.measure.obtain import obtain_table
 from ofa_core.measure.params import DeviceParams
 from ofa_core.spaces import SpaceParams
@@ -21,16 +22,19 @@ def main() -> None:
     with running(f"build_latency_table@{name}") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
-        hard_swish = stage.params.read("export", ExportParams).hard_swish
+        choice = stage.params.read("export", ExportParams).hard_swish
         params = stage.params.read(f"build_latency_table.devices.{name}", DeviceParams)
         classes = load_split(stage.input(files.DATASET), "val").classes
+        full = space.layers(space.largest(), len(classes))
+        hard_swish, _ = choose_hard_swish(choice, full, params.dtype, params.threads)
 
-        table, report = obtain_table(name, params, space, len(classes), hard_swish, seed)
-        with files.replacing(files.latency_table(name)) as temporary:
-            table.save(temporary)
-        points = pd.DataFrame({key: report.pop(key, []) for key in ("predicted_ms", "measured_ms")})
-        files.write_json(files.report("build_latency_table", name), report)
-        files.write_bytes(files.report("build_latency_table", name, ".csv"), points.to_csv(index=False).encode())
+        with stage.work_folder() as work:
+            table, report = obtain_table(name, params, space, len(classes), hard_swish, seed, work)
+            with files.replacing(files.latency_table(name)) as temporary:
+                table.save(temporary)
+            points = pd.DataFrame({key: report.pop(key, []) for key in ("predicted_ms", "measured_ms")})
+            files.write_json(files.report("build_latency_table", name), report)
+            files.write_bytes(files.report("build_latency_table", name, ".csv"), points.to_csv(index=False).encode())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ofa_core import files
-from ofa_core.data.prepare import PrepareParams, about, preprocessing
+from ofa_core.data.params import PrepareParams
+from ofa_core.data.prepare import about, preprocessing
 from ofa_core.release import ReleasedModel, write_release
 from ofa_core.search.params import SearchParams
 from ofa_core.stage import Stage, exit_cleanly, running

@@ -1,13 +1,20 @@
 """Stage collect_accuracies: measures sampled sub-networks of the shrunk super-network on the val split."""
 
+import time
+
+import numpy as np
+
 from ofa_core import files
 from ofa_core.nn import build_supernet
+from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
-from ofa_core.training.collect import collect, sample_archs, write_accuracies
+from ofa_core.training.collect import collect, promising_archs, sample_archs, write_accuracies
+from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.params import CollectParams, TrainingParams
+from ofa_core.training.report import cost
 from ofa_core.training.weights import load_weights
 
 
@@ -25,11 +32,20 @@ def main() -> None:
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         net = build_supernet(space, len(train_images.classes))
         load_weights(weights, net)
-        archs = sample_archs(net, params.architectures, seed)
-        top1 = collect(net, Evaluator(train_images, val_images, shared.bn_images, seed), archs)
-        write_accuracies(files.ACCURACIES, archs, top1)
-        metrics = {"split": "val", "architectures": len(archs), "lowest_top1": min(top1), "highest_top1": max(top1)}
-        files.write_json(files.report("collect_accuracies"), metrics)
+        chosen = round(params.architectures * params.promising)
+        archs = sample_archs(space, params.architectures - chosen, seed)
+        evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
+        with joined(shared.device) as group:
+            started = time.monotonic()
+            top1 = collect(net, evaluator, archs, group)
+            if chosen:
+                more = promising_archs(AccuracyPredictor.fit(space, archs, np.array(top1), seed=seed), archs, chosen, seed)
+                archs, top1 = archs + more, top1 + collect(net, evaluator, more, group)
+            if group.is_first:
+                write_accuracies(files.ACCURACIES, archs, top1)
+                metrics = {"split": "val", "architectures": len(archs), "lowest_top1": min(top1), "highest_top1": max(top1)}
+                metrics |= cost(time.monotonic() - started, group)
+                files.write_json(files.report("collect_accuracies"), metrics)
 
 
 if __name__ == "__main__":

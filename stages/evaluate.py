@@ -6,8 +6,7 @@ from ofa_core import files
 from ofa_core.data.packed import load_split
 from ofa_core.data.resize import resize, to_rgb
 from ofa_core.latency.device import device_name, host_device
-from ofa_core.measure.evaluation import accuracy
-from ofa_core.measure.host import time_model
+from ofa_core.measure.evaluation import measure
 from ofa_core.measure.params import EvaluateParams
 from ofa_core.stage import exit_cleanly, running
 
@@ -23,22 +22,16 @@ def main() -> None:
         searched = files.read_json(stage.input(files.searched(name)))
         test = load_split(stage.input(files.DATASET), "test")
 
-        resolution = files.read_json(files.exported_file(name, "description"))["arch"]["r"]
-        images = to_rgb(resize(test.images, resolution))
+        description = files.read_json(files.exported_file(name, "description"))
+        images = to_rgb(resize(test.images, description["arch"]["r"]))
+        labels = test.labels + description["background"]  # which is class 0 where there is one
         metrics = {
             "split": "test",
             "predicted_latency_ms": searched["predicted_latency_ms"],
             "device": device_name(host_device(params.threads)),
         }
-        for kind, prefix in (("uint8", ""), ("float", "float_")):
-            path = files.exported_file(name, kind)
-            if not path.exists():
-                continue
-            scores = accuracy(path, images, test.labels)
-            timing = time_model(path, params.threads, params.instances, params.milliseconds / 1000)
-            metrics |= {f"{prefix}{key}": value for key, value in scores.items()}
-            metrics |= {f"{prefix}latency_ms": timing.median_ms, f"{prefix}latency_spread_ms": timing.spread_ms}
-        files.write_json(files.report("evaluate", name), metrics)
+        models = {kind: path for kind in ("uint8", "float") if (path := files.exported_file(name, kind)).exists()}
+        files.write_json(files.report("evaluate", name), metrics | measure(models, images, labels, params))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Stage prepare: finds, verifies and packs the data set into one file with the splits train, val and test."""
+"""Stage prepare: finds, verifies and packs the data set with the splits train, val and test."""
 
 from ofa_core import files
-from ofa_core.data.prepare import PrepareParams, prepare
+from ofa_core.data.params import PrepareParams
+from ofa_core.data.prepare import prepare
 from ofa_core.stage import exit_cleanly, running
 
 
 def main() -> None:
-    """Writes build/data/classification.npz and reports/prepare.json."""
+    """Writes build/data/, which is classification.npz and, where asked for, shards/, and reports/prepare.json."""
     with running("prepare") as stage:
         params = stage.params.read("prepare", PrepareParams)
         seed = stage.params.read("seed", int)

@@ -3,6 +3,7 @@
 import shutil
 
 import pandas as pd
+from tqdm import tqdm
 
 from ofa_core import files
 from ofa_core.latency.table import LatencyTable
@@ -10,13 +11,13 @@ from ofa_core.measure.origin import check_origin
 from ofa_core.measure.params import DeviceParams
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.search.params import SearchParams
-from ofa_core.search.targets import search_target
+from ofa_core.search.targets import search_targets
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
 
 
 def main() -> None:
-    """Writes build/search/TARGET.json for every target and reports/search.csv."""
+    """Writes build/search/TARGET.json for every target, reports/search.json and .csv, and the front as search_front.csv."""
     with running("search") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
@@ -26,16 +27,19 @@ def main() -> None:
         table = LatencyTable.load(stage.input(files.latency_table(params.device)))
         check_origin(params.device, device, table)
 
-        found = {}
-        for name, target in params.targets.items():
-            found[name] = search_target(name, target, params, space, predictor, table, seed)
-            print(f"{name}: predicted {found[name]['predicted_latency_ms']:.4f} ms, top-1 {found[name]['predicted_top1']:.4f}")
+        found, front = search_targets(params, space, predictor, table, seed, tqdm)
+        for name, result in found.items():
+            print(f"{name}: predicted {result['predicted_latency_ms']:.4f} ms, top-1 {result['predicted_top1']:.4f}")
         shutil.rmtree(files.SEARCH, ignore_errors=True)
         for name, result in found.items():
             files.write_json(files.searched(name), result)
         columns = ["target", "budget_ms", "predicted_latency_ms", "predicted_top1", "random_search_top1", "evaluations"]
         table_of_targets = pd.DataFrame(found.values())[columns].to_csv(index=False, float_format="%.6g")
         files.write_bytes(files.report("search", suffix=".csv"), table_of_targets.encode())
+        numbers = {name: {k: v for k, v in result.items() if isinstance(v, int | float)} for name, result in found.items()}
+        files.write_json(files.report("search"), numbers)
+        front_table = front.to_csv(index=False, float_format="%.6g")
+        files.write_bytes(files.report("search_front", suffix=".csv"), front_table.encode())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ from ofa_core import files
 from ofa_core.nn import build_supernet
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
+from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, Teacher, train
 from ofa_core.training.params import DistillWeight, PhaseParams, TrainingParams
 from ofa_core.training.report import at_extremes, supernet_metrics, write_history
-from ofa_core.training.shrinking import phase_choices, phase_corners, phase_sampler, sort_for_phase
-from ofa_core.training.weights import describe, load_weights, save_weights
+from ofa_core.training.shrinking import in_supernet, phase_choices, phase_corners, phase_sampler, sort_for_phase
+from ofa_core.training.weights import describe, load_full, load_weights, save_weights
 
 
 def main() -> None:
@@ -33,19 +34,21 @@ def main() -> None:
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         net = build_supernet(space, len(train_images.classes), shared.dropout)
-        load_weights(full, net)
-        fixed = net.extract(space.largest()).eval() if phase.teacher == "full" else None
-        teacher = Teacher(net=fixed, weight=distill_weight)
+        teacher = Teacher(net=load_full(full, net) if phase.teacher == "full" else None, weight=distill_weight)
         supports = load_weights(start, net)["supports"]
         sort_for_phase(net, phase, supports["expand_ratios"])
         schedule = Schedule(epochs=phase.epochs, warmup_epochs=phase.warmup_epochs, lr=phase.lr)
-        sampler = phase_sampler(space, phase)
-        with stage.work_folder() as work:
-            history = train(net, train_images, sampler, schedule, shared, phase=name, seed=seed, work=work, teacher=teacher)
-            save_weights(files.supernet(name), net, describe(net, phase_choices(phase)))
-            corners = at_extremes(phase_corners(space, phase), space.resolutions)
-            files.write_json(files.report("shrink", name), supernet_metrics(net, evaluator, corners, history))
-            write_history(files.report("shrink", name, suffix=".csv"), history)
+        sampler = in_supernet(net, phase_sampler(space, phase))
+        with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
+            progress = train(
+                net, train_images, sampler, space.resolutions, schedule, shared,
+                phase=name, seed=seed, work=work, teacher=teacher, group=group,
+            )  # fmt: skip
+            if group.is_first:
+                save_weights(files.supernet(name), net, describe(net, phase_choices(phase)))
+                corners = at_extremes(phase_corners(space, phase), space.resolutions)
+                files.write_json(files.report("shrink", name), supernet_metrics(net, evaluator, corners, progress, group))
+                write_history(files.report("shrink", name, suffix=".csv"), progress.history)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from ofa_core import files
 from ofa_core.nn import build_supernet
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
+from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, train
 from ofa_core.training.params import TrainingParams, TrainSupernetParams
 from ofa_core.training.report import at_extremes, supernet_metrics, write_history
-from ofa_core.training.shrinking import full_choices, full_sampler
+from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
 from ofa_core.training.weights import describe, save_weights, transfer
 
 
@@ -34,12 +35,16 @@ def main() -> None:
         if params.init is not None:
             transfer(stage.pinned(Path(params.init), params.init_md5, "train_supernet.init_md5"), net)
         schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)
-        with stage.work_folder() as work:
-            history = train(net, train_images, full_sampler(space), schedule, shared, phase="full", seed=seed, work=work)
-            save_weights(files.supernet("full"), net, describe(net, full_choices(space)))
-            corners = at_extremes({"largest": space.largest()}, space.resolutions)
-            files.write_json(files.report("train_supernet"), supernet_metrics(net, evaluator, corners, history))
-            write_history(files.report("train_supernet", suffix=".csv"), history)
+        sampler = in_supernet(net, full_sampler(space))
+        with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
+            progress = train(
+                net, train_images, sampler, space.resolutions, schedule, shared, phase="full", seed=seed, work=work, group=group
+            )
+            if group.is_first:
+                save_weights(files.supernet("full"), net, describe(net, full_choices(space)))
+                corners = at_extremes({"largest": space.largest()}, space.resolutions)
+                files.write_json(files.report("train_supernet"), supernet_metrics(net, evaluator, corners, progress, group))
+                write_history(files.report("train_supernet", suffix=".csv"), progress.history)
 
 
 if __name__ == "__main__":

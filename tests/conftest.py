@@ -6,11 +6,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from ofa_core.arch import Arch
+from ofa_core.data import fashion_mnist
+from ofa_core.data.packed import pack
 
 # Networks in tests are tiny: on a busy machine two threads wait for each other far longer than they work.
 torch.set_num_threads(1)
+# Nor does a test fail because a machine is busy.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -31,3 +37,17 @@ def arch_of(row: pd.Series) -> Arch:
     """The architecture of a row of ofa_mbv3_w1.0_imagenet_top1.csv: lists are numbers with spaces between."""
     ks, e, d = (tuple(int(number) for number in row[key].split()) for key in ("ks", "e", "d"))
     return Arch(ks, e, d, int(row["r"]))
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few hundred images of Fashion-MNIST, packed."""
+    folder = tmp_path_factory.mktemp("data")
+    try:
+        raw = fashion_mnist.load(folder / "raw")
+    except ValueError as error:
+        pytest.skip(f"Fashion-MNIST is not to be had: {error}")
+    images, labels = raw.train_images[:640], raw.train_labels[:640]
+    parts = {"train": slice(0, 320), "val": slice(320, 480), "test": slice(480, 640)}
+    pack(folder / "data.npz", {name: (images[part], labels[part]) for name, part in parts.items()}, fashion_mnist.CLASSES)
+    return folder / "data.npz"

@@ -1,9 +1,10 @@
 """Which files of the repository a stage imports, directly or not: what its `deps` in dvc.yaml must list.
 
-`python -m tests.import_closure` prints the code dependencies of every stage, to be copied into dvc.yaml.
+`python -m tests.import_closure` writes the code dependencies of every stage into dvc.yaml.
 """
 
 import ast
+import re
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -49,7 +50,20 @@ def _files(name: str) -> list[Path]:
     return [path for path in candidates if path.is_file()]
 
 
+def with_dependencies(pipeline: str) -> str:
+    """The text of dvc.yaml with the code dependencies of every stage as they are now; everything else stays as it is."""
+    blocks = re.split(r"(?m)^(?=  \w+:$)", pipeline)
+    for i, block in enumerate(blocks):
+        found = re.match(r"  (\w+):\n", block)
+        listed = re.search(r"(?m)^( +)deps:\n((?:\1  - .*\n)+)", block)
+        if found and listed:
+            indent = f"{listed[1]}  - "
+            data = [line for line in listed[2].splitlines() if not line.endswith(".py")]
+            code = [indent + path for path in import_closure(REPO / f"stages/{found[1]}.py")]
+            blocks[i] = block[: listed.start(2)] + "\n".join([*data, *code]) + "\n" + block[listed.end(2) :]
+    return "".join(blocks)
+
+
 if __name__ == "__main__":
-    for stage in sorted((REPO / "stages").glob("*.py")):
-        if stage.stat().st_size:
-            print(f"{stage.stem}:", *(f"    - {path}" for path in import_closure(stage)), sep="\n")
+    path = REPO / "dvc.yaml"
+    path.write_text(with_dependencies(path.read_text()))

@@ -7,6 +7,7 @@ import pytest
 from ofa_core.check import SECTIONS, check
 from ofa_core.params import ParamsFile
 from ofa_core.spaces import SpaceParams
+from ofa_core.training.params import ShrinkParams, TrainingParams, TrainSupernetParams
 from tests.conftest import REPO
 
 PROFILES = [REPO / "params.yaml", *sorted((REPO / "params").glob("*.yaml"))]
@@ -25,6 +26,22 @@ def edited(folder: Path, old: str, new: str) -> Path:
 def test_profiles_are_complete(path: Path) -> None:
     check(path)
     assert set(ParamsFile(path).content) == set(SECTIONS)
+
+
+def test_the_imagenet_profile_is_the_published_schedule() -> None:
+    """Once-for-All's: 605 epochs, in which the sub-networks of all steps see 1,205 epochs of images."""
+    profile = ParamsFile(REPO / "params/imagenet.yaml")
+    assert list(profile.read("space", SpaceParams).resolutions) == list(range(128, 225, 4))
+    full, phases = profile.read("train_supernet", TrainSupernetParams), profile.read("shrink", ShrinkParams).phases
+    assert full.epochs + sum(phase.epochs for phase in phases.values()) == 605
+    assert full.epochs + sum(phase.epochs * phase.subnets for phase in phases.values()) == 1205
+    # Rates were given for each of 32 GPUs with 64 images.
+    shared = profile.read("training", TrainingParams)
+    assert shared.batch_size == 32 * 64
+    assert [phase.lr for phase in phases.values()] == pytest.approx([32 * r for r in (3e-2, 2.5e-3, 7.5e-3, 2.5e-3, 7.5e-3)])
+    assert [phase.warmup_epochs for phase in phases.values()] == [5, 0, 5, 0, 5]
+    assert shared.crop_scale == (0.08, 1)
+    assert shared.brightness == pytest.approx(32 / 255, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +64,11 @@ def test_profiles_are_complete(path: Path) -> None:
         ("device: host", "device: pixel", "search.device: pixel: allowed are host"),
         ("fraction: 0.", "latency: 0.", "unknown key"),
         ("source: measure", "source: file", "build_latency_table.devices.host.file: source is file"),
-        ("formats: [uint8, float", "formats: [int4, float", "export.formats[0]: 'int4': input should be 'uint8', 'float'"),
+        ("crop_scale: null", "crop_scale: [1, 0.5]", "training.crop_scale: [1.0, 0.5] is not ascending"),
+        ("crop_scale: null", "crop_scale: [0, 1]", "training.crop_scale[0]: 0: input should be greater than 0"),
+        ("shards: null", "shards: png", "prepare.shards: png: dataset fashion_mnist fits in memory, so null"),
+        ("dataset: fashion_mnist", "dataset: cifar", "prepare.folder: null: dataset cifar needs one"),
+        ("formats: [uint8, float", "formats: [int4, float", "export.formats[0]: 'int4': input should be 'uint8', 'int8'"),
     ],
 )
 def test_mistakes(tmp_path: Path, old: str, new: str, message: str) -> None:

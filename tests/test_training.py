@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,28 @@ import pytest
 import torch
 
 from ofa_core import files
-from ofa_core.data import fashion_mnist
-from ofa_core.data.packed import pack
 from ofa_core.nn import build_supernet
-from ofa_core.nn.network import SuperNetwork
+from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.spaces import get_space
 from ofa_core.training import loop
-from ofa_core.training.checkpoint import Progress, save_checkpoint
-from ofa_core.training.collect import collect, sample_archs
+from ofa_core.training.checkpoint import Progress, TrainingState
+from ofa_core.training.collect import collect, promising_archs, sample_archs
+from ofa_core.training.distributed import ALONE
+from ofa_core.training.ema import MovingAverage
 from ofa_core.training.evaluation import Evaluator, top1
-from ofa_core.training.images import Images, TrainStream, augment
-from ofa_core.training.loop import Schedule, Teacher, train
-from ofa_core.training.params import PhaseParams, TrainingParams
-from ofa_core.training.report import at_extremes
-from ofa_core.training.shrinking import full_choices, full_sampler, phase_choices, phase_corners, phase_sampler, sort_for_phase
-from ofa_core.training.specialize import saved_top1
+from ofa_core.training.images import Images, TrainStream
+from ofa_core.training.live import Live
+from ofa_core.training.loop import Schedule, Teacher
+from ofa_core.training.params import SpecializeParams
+from ofa_core.training.report import at_extremes, cost
+from ofa_core.training.shrinking import (
+    full_choices,
+    phase_choices,
+    phase_corners,
+    phase_sampler,
+    sort_for_phase,
+)
+from ofa_core.training.specialize import fine_tune, saved_top1
 from ofa_core.training.weights import (
     describe,
     load_network,
@@ -37,39 +45,7 @@ from ofa_core.training.weights import (
 )
 from ofa_core.zoo import load_official
 from tests.conftest import shared_data
-
-SPACE = get_space("ofa_small", 0.5, (20, 24))
-SHARED = TrainingParams(
-    batch_size=32, momentum=0.9, weight_decay=3e-5, label_smoothing=0.1, dropout=0.1, max_shift=0.08, flip=True, bn_images=64,
-    threads=1, checkpoint_seconds=1e-6, spike_factor=5.0, max_rollbacks=2,
-)  # fmt: skip
-PHASE = PhaseParams(
-    init="full", kernel_sizes=(3, 7), depths=(2, 4), expand_ratios=(4, 6), sampling="random", teacher="full", subnets=2,
-    epochs=1, warmup_epochs=0, lr=0.05,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few hundred images of Fashion-MNIST, packed."""
-    folder = tmp_path_factory.mktemp("data")
-    try:
-        raw = fashion_mnist.load(folder / "raw")
-    except ValueError as error:
-        pytest.skip(f"Fashion-MNIST is not to be had: {error}")
-    images, labels = raw.train_images[:640], raw.train_labels[:640]
-    parts = {"train": slice(0, 320), "val": slice(320, 480), "test": slice(480, 640)}
-    pack(folder / "data.npz", {name: (images[part], labels[part]) for name, part in parts.items()}, fashion_mnist.CLASSES)
-    return folder / "data.npz"
-
-
-def fresh(seed: int = 0) -> SuperNetwork:
-    torch.manual_seed(seed)
-    return build_supernet(SPACE, 10, dropout=0.1)
-
-
-def state_bytes(net: SuperNetwork) -> bytes:
-    return b"".join(tensor.numpy().tobytes() for tensor in net.state_dict().values())
+from tests.small_training import PHASE, SCHEDULE, SHARED, SPACE, fresh, state_bytes, train_supernet
 
 
 def test_schedule() -> None:
@@ -94,20 +70,6 @@ def test_every_epoch_is_a_permutation(dataset: Path) -> None:
         TrainStream(images, 400, [0])
 
 
-def test_augmentation_moves_and_mirrors_whole_images(dataset: Path) -> None:
-    images = Images(dataset, "train").at(20)[:64]
-    rng = np.random.default_rng(0)
-    same = augment(images, rng, 0.0, False)
-    assert (same == images).all()
-    mirrored = (augment(images, rng, 0.0, True) == images[:, :, ::-1]).all(axis=(1, 2, 3))
-    assert 16 < mirrored.sum() < 48
-    moved = augment(images, np.random.default_rng(0), 0.1, False)
-    shifts = np.random.default_rng(0).integers(-2, 3, size=(2, 64, 1))[:, :, 0]
-    for image, out, (down, right) in zip(images, moved, shifts.T, strict=True):
-        rows, columns = (np.clip(np.arange(20) + shift, 0, 19) for shift in (down, right))
-        assert (out == image[rows][:, columns]).all()
-
-
 def test_phase_samples_its_choices_only() -> None:
     sample, rng = phase_sampler(SPACE, PHASE), np.random.default_rng(0)
     archs = [arch for _ in range(40) for arch in sample(rng, 24)]
@@ -126,28 +88,26 @@ def test_training_repeats_and_resumes(dataset: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(loop, "HISTORY_STEPS", 3)
     images = Images(dataset, "train")
     teacher = Teacher(net=fresh(9).extract(SPACE.largest()).eval(), weight=1.0)
-    schedule = Schedule(epochs=1, warmup_epochs=0.2, lr=0.1)
+    schedule, averaged = Schedule(epochs=1, warmup_epochs=0.2, lr=0.1), replace(SHARED, ema_decay=0.9)
 
     def run(work: Path) -> tuple[bytes, list[dict[str, float]]]:
-        work.mkdir(exist_ok=True)
         net = fresh()
-        sample = phase_sampler(SPACE, PHASE)
-        history = train(net, images, sample, schedule, SHARED, phase="demo", seed=5, work=work, teacher=teacher)
-        return state_bytes(net), history
+        progress = train_supernet(net, images, work, phase_sampler(SPACE, PHASE), schedule, averaged, seed=5, teacher=teacher)
+        return state_bytes(net), progress.history
 
     expected, history = run(tmp_path / "a")
     assert [row["step"] for row in history] == [3, 6, 9, 10]
     assert history[-1]["loss"] < history[0]["loss"]
 
     calls = itertools.count()
-    step = loop._step
+    step = loop._accumulate
 
     def killed(*args: object) -> float:
         if next(calls) == 8:
             raise KeyboardInterrupt
         return step(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "_step", killed)
+    monkeypatch.setattr(loop, "_accumulate", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b")
     assert (tmp_path / "b/checkpoint.pt").is_file()
@@ -158,27 +118,25 @@ def test_training_repeats_and_resumes(dataset: Path, tmp_path: Path, monkeypatch
 
 def test_astray_losses_roll_back_and_then_stop(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An injected NaN takes training to the last checkpoint at half the rate; too many end it, with a checkpoint left."""
-    images, schedule = Images(dataset, "train"), Schedule(epochs=1, warmup_epochs=0, lr=0.1)
-    step, calls = loop._step, itertools.count()
+    images = Images(dataset, "train")
+    step, calls = loop._accumulate, itertools.count()
 
     def poisoned(bad: set[int]) -> None:
         def run(*args: object) -> float:
             loss = step(*args)  # type: ignore[arg-type]
             return float("nan") if next(calls) in bad else loss
 
-        monkeypatch.setattr(loop, "_step", run)
+        monkeypatch.setattr(loop, "_accumulate", run)
 
     def run(work: Path) -> list[dict[str, float]]:
-        return train(fresh(), images, full_sampler(SPACE), schedule, SHARED, phase="demo", seed=0, work=work)
+        return train_supernet(fresh(), images, work).history
 
     poisoned({4})
-    (tmp_path / "a").mkdir()
     history = run(tmp_path / "a")
     assert history[-1]["step"] == 10
     assert next(calls) == 10 + 1
-    assert history[-1]["lr"] == pytest.approx(schedule.rate(9, 10) / 2)
+    assert history[-1]["lr"] == pytest.approx(SCHEDULE.rate(9, 10) / 2)
     poisoned(set(range(1000)))
-    (tmp_path / "b").mkdir()
     with pytest.raises(ValueError, match="demo: the loss is nan at step 0, after 2 rollbacks"):
         run(tmp_path / "b")
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["checkpoint.pt"]
@@ -186,35 +144,31 @@ def test_astray_losses_roll_back_and_then_stop(dataset: Path, tmp_path: Path, mo
 
 def test_sudden_losses_roll_back(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "HISTORY_STEPS", 2)
-    step, calls = loop._step, itertools.count()
-    monkeypatch.setattr(loop, "_step", lambda *args: step(*args) * (20 if next(calls) == 6 else 1))
-    schedule = Schedule(epochs=1, warmup_epochs=0, lr=0.1)
-    history = train(
-        fresh(), Images(dataset, "train"), full_sampler(SPACE), schedule, SHARED, phase="demo", seed=0, work=tmp_path
-    )
+    step, calls = loop._accumulate, itertools.count()
+    monkeypatch.setattr(loop, "_accumulate", lambda *args: step(*args) * (20 if next(calls) == 6 else 1))
+    history = train_supernet(fresh(), Images(dataset, "train"), tmp_path).history
     assert next(calls) == 10 + 1
     assert max(row["loss"] for row in history) < 10
 
 
 def test_termination_checkpoints_first(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images, schedule = Images(dataset, "train"), Schedule(epochs=1, warmup_epochs=0, lr=0.1)
+    images = Images(dataset, "train")
     rare = replace(SHARED, checkpoint_seconds=1000.0)
     expected_net = fresh()
-    (tmp_path / "whole").mkdir()
-    train(expected_net, images, full_sampler(SPACE), schedule, rare, phase="demo", seed=0, work=tmp_path / "whole")
+    train_supernet(expected_net, images, tmp_path / "whole", shared=rare)
 
-    step, calls = loop._step, itertools.count()
+    step, calls = loop._accumulate, itertools.count()
 
     def terminated(*args: object) -> float:
         if next(calls) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "_step", terminated)
+    monkeypatch.setattr(loop, "_accumulate", terminated)
     with pytest.raises(SystemExit, match="demo: terminated at step 6 of 10"):
-        train(fresh(), images, full_sampler(SPACE), schedule, rare, phase="demo", seed=0, work=tmp_path)
+        train_supernet(fresh(), images, tmp_path, shared=rare)
     net = fresh()
-    train(net, images, full_sampler(SPACE), schedule, rare, phase="demo", seed=0, work=tmp_path)
+    train_supernet(net, images, tmp_path, shared=rare)
     assert next(calls) == 10
     assert state_bytes(net) == state_bytes(expected_net)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -222,8 +176,8 @@ def test_termination_checkpoints_first(dataset: Path, tmp_path: Path, monkeypatc
 
 def test_full_disk_keeps_the_last_checkpoint(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = fresh()
-    optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    save_checkpoint(tmp_path, net, optimizer, Progress(step=3))
+    state = TrainingState(net, torch.optim.SGD(net.parameters(), 0.1), None, Progress(step=3))
+    state.save(tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
 
     def full(state: object, path: Path) -> None:
@@ -232,7 +186,7 @@ def test_full_disk_keeps_the_last_checkpoint(dataset: Path, tmp_path: Path, monk
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space"):
-        save_checkpoint(tmp_path, net, optimizer, Progress(step=4))
+        state.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
@@ -246,7 +200,7 @@ def test_sandwich_with_in_place_distillation(dataset: Path, tmp_path: Path) -> N
     assert len(archs) == 3
     schedule, teacher = Schedule(epochs=4, warmup_epochs=0, lr=0.1), Teacher(net=None, weight=1.0)
     images = Images(dataset, "train")
-    history = train(fresh(), images, sample, schedule, SHARED, phase="demo", seed=0, work=tmp_path, teacher=teacher)
+    history = train_supernet(fresh(), images, tmp_path, sample, schedule, teacher=teacher).history
     assert history[-1]["loss"] < history[0]["loss"]
 
 
@@ -292,8 +246,7 @@ def test_sorting_keeps_what_was_supported(dataset: Path) -> None:
 def test_specialised_network_is_the_sub_network(dataset: Path, tmp_path: Path) -> None:
     train_images, val = Images(dataset, "train"), Images(dataset, "val")
     net = fresh()
-    schedule = Schedule(epochs=1, warmup_epochs=0, lr=0.1)
-    train(net, train_images, full_sampler(SPACE), schedule, SHARED, phase="demo", seed=0, work=tmp_path)
+    train_supernet(net, train_images, tmp_path)
     evaluator = Evaluator(train_images, val, 64, seed=0)
     arch = SPACE.sample(np.random.default_rng(3))
     accuracy = evaluator.top1(net, arch)
@@ -306,15 +259,38 @@ def test_specialised_network_is_the_sub_network(dataset: Path, tmp_path: Path) -
 
 def test_collected_architectures(dataset: Path) -> None:
     net = fresh()
-    archs = sample_archs(net, 20, seed=0)
+    archs = sample_archs(SPACE, 20, seed=0)
     assert len(set(archs)) == 20
-    assert archs == sample_archs(net, 20, seed=0)
+    assert archs == sample_archs(SPACE, 20, seed=0)
     assert {archs[0], archs[3]} == {SPACE.smallest(20), SPACE.largest(24)}
     evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), 64, seed=0)
     top1s = collect(net, evaluator, archs[:3])
     assert all(0 <= value <= 1 for value in top1s)
     with pytest.raises(ValueError, match="bn_images: 400 is more than the 320"):
         Evaluator(Images(dataset, "train"), Images(dataset, "val"), 400, seed=0)
+
+
+def test_promising_architectures_are_of_every_size() -> None:
+    """Chosen by a predictor for which more depth, and nothing else, is better."""
+    known = sample_archs(SPACE, 40, seed=0)
+    predictor = AccuracyPredictor.fit(SPACE, known, np.array([0.5 + 0.02 * sum(arch.d) for arch in known]), seed=0)
+    chosen = promising_archs(predictor, known, 8, seed=0)
+    assert chosen == promising_archs(predictor, known, 8, seed=0)
+    assert len(set(chosen) - set(known)) == 8
+    macs = [SPACE.cost(arch).macs for arch in chosen]
+    assert macs == sorted(macs)
+    assert macs[0] < 0.4 * macs[-1]
+    drawn = sample_archs(SPACE, 200, seed=1)
+    for arch in chosen:
+        alike = [other for other in drawn if abs(SPACE.cost(other).macs / SPACE.cost(arch).macs - 1) < 0.1]
+        assert sum(arch.d) >= np.mean([sum(other.d) for other in alike])
+
+
+def test_drawn_architectures_are_of_every_size() -> None:
+    macs = np.array([SPACE.cost(replace(arch, r=24)).macs for arch in sample_archs(SPACE, 200, seed=0)])
+    low, high = (SPACE.cost(arch).macs for arch in (SPACE.smallest(24), SPACE.largest(24)))
+    parts, _ = np.histogram(macs, np.linspace(low, high, 5))
+    assert (parts > 10).all()
 
 
 def test_weight_files(tmp_path: Path) -> None:
@@ -336,3 +312,76 @@ def test_weight_files(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="not a weights file"):
         load_weights(path, net)
+
+
+def test_moving_average() -> None:
+    net = fresh()
+    average = MovingAverage(net, 0.5)
+    name = "parts.classifier.bias"
+    before = net.state_dict()[name].clone()
+    with torch.no_grad():
+        net.get_parameter(name).add_(1)
+    average.update(net, 0)  # the first weight of the past is 1 / 10
+    torch.testing.assert_close(average.state[name], before + 0.9)
+    average.update(net, 1000)
+    average.copy_to(net)
+    torch.testing.assert_close(net.state_dict()[name], before + 0.95)
+
+
+def test_bfloat16_learns(dataset: Path, tmp_path: Path) -> None:
+    shared = replace(SHARED, precision="bfloat16", checkpoint_seconds=1000.0)
+    net = fresh()
+    history = train_supernet(
+        net, Images(dataset, "train"), tmp_path, schedule=replace(SCHEDULE, epochs=4), shared=shared
+    ).history
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+    assert {value.dtype for value in net.parameters()} == {torch.float32}
+
+
+def test_fine_tuning_improves_a_sub_network(dataset: Path, tmp_path: Path) -> None:
+    """A sub-network of a hardly trained super-network learns the train images when it trains alone."""
+    images, net, arch = Images(dataset, "train"), fresh(), SPACE.smallest(20)
+    full = net.extract(SPACE.largest()).eval()
+    alone = net.extract(arch)
+    others = state_bytes(net)
+    params = SpecializeParams(max_top1_change=0.001, epochs=10, warmup_epochs=0, lr=0.05, distill_weight=0.0)
+    progress = fine_tune(
+        alone,
+        arch.r,
+        images,
+        full,
+        params,
+        replace(SHARED, checkpoint_seconds=1000.0),
+        phase="x",
+        seed=0,
+        work=tmp_path,
+        group=ALONE,
+    )
+    assert progress.history[-1]["loss"] < 0.8 * progress.history[0]["loss"]
+    assert 0 < progress.seconds < 600
+    assert cost(3600.0, ALONE) == {"cpu_core_hours": torch.get_num_threads()}
+    assert state_bytes(net) == others
+
+
+def test_a_line_an_epoch(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schedule = replace(SCHEDULE, epochs=1.5)
+    train_supernet(
+        fresh(), Images(dataset, "train"), tmp_path, schedule=schedule, shared=replace(SHARED, checkpoint_seconds=9.0)
+    )
+    lines = [line for line in capsys.readouterr().out.splitlines() if "loss" in line]
+    assert [line.partition(", loss")[0] for line in lines] == [
+        "demo: epoch 1, step 10 of 15",
+        "demo: 1.5 epochs, step 15 of 15",
+    ]
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    if find_spec("tensorboard") is None:
+        with pytest.raises(ValueError, match=r"training\.tensorboard: true: TensorBoard is not installed here"):
+            Live("demo", True, tmp_path)
+        return
+    live = Live("demo", True, tmp_path)
+    live.show(Progress(step=20, history=[{"step": 20, "epoch": 0.2, "lr": 0.1, "loss": 1.5}]), 100, 100)
+    live.writer.close()
+    [events] = (tmp_path / "demo").iterdir()
+    assert b"loss" in events.read_bytes()

@@ -1,5 +1,6 @@
 """Measured accuracies of sampled sub-networks: the training data of the accuracy predictor."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +10,60 @@ from tqdm import tqdm
 from ofa_core import files
 from ofa_core.arch import Arch
 from ofa_core.nn.network import SuperNetwork
+from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.space import Space
+from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.evaluation import Evaluator
 
+CANDIDATES = 100
+"""Random architectures for each promising one."""
 
-def sample_archs(net: SuperNetwork, count: int, seed: int) -> list[Arch]:
-    """`count` different architectures: the two extremes at every resolution, then random ones, resolutions in turn."""
-    space, rng = net.space, np.random.default_rng([seed, 2])
+
+def sample_archs(space: Space, count: int, seed: int) -> list[Arch]:
+    """`count` different architectures: the two extremes at every resolution, then random ones, resolutions in turn.
+
+    Independent choices would nearly all be of middling size, but small and large networks are what searches ask for. So every
+    architecture has a leaning of its own, uniform from the smallest to the largest, that all its choices follow.
+    """
     archs = [extreme for r in space.resolutions for extreme in (space.smallest(r), space.largest(r))]
+    rng = np.random.default_rng([seed, 2])
     while len(archs) < count:
-        drawn = space.sample(rng)
-        arch = Arch(drawn.ks, drawn.e, drawn.d, space.resolutions[len(archs) % len(space.resolutions)], drawn.w)
+        [drawn] = _leaning(space, 1, rng)
+        arch = replace(drawn, r=space.resolutions[len(archs) % len(space.resolutions)])
         if arch not in archs:
             archs.append(arch)
     return archs[:count]
 
 
-def collect(net: SuperNetwork, evaluator: Evaluator, archs: list[Arch]) -> list[float]:
-    """Validation top-1 (0..1) of each architecture, with batch norm statistics of its own."""
-    return [evaluator.top1(net, arch) for arch in tqdm(archs, desc="accuracies", unit="net", mininterval=1)]
+def promising_archs(predictor: AccuracyPredictor, known: list[Arch], count: int, seed: int) -> list[Arch]:
+    """`count` architectures, none of them known, that promise most for their size: what searches will ask the predictor for.
+
+    Of many random ones, ordered by MACs and cut into `count` equal parts, the one with the highest prediction in each part.
+    A predictor that is fitted to their accuracies, too, has learnt where it was too hopeful.
+    """
+    space, rng = predictor.space, np.random.default_rng([seed, 3])
+    drawn = [replace(arch, r=int(rng.choice(space.resolutions))) for arch in _leaning(space, count * CANDIDATES, rng)]
+    candidates = sorted(set(drawn) - set(known), key=lambda arch: (space.cost(arch).macs, str(arch)))
+    predicted = predictor.predict(candidates)
+    parts = np.array_split(np.arange(len(candidates)), count)
+    return [candidates[part[predicted[part].argmax()]] for part in parts if len(part)]
+
+
+def _leaning(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:
+    """Random architectures of all sizes, at the space's largest resolution."""
+    leaning = rng.random((count, 1))
+    most = np.array([len(gene.choices) - 1 for gene in space.genes])
+    return space.decode(rng.binomial(most, leaning), np.full(count, space.resolutions[-1]))
+
+
+def collect(net: SuperNetwork, evaluator: Evaluator, archs: list[Arch], group: Group = ALONE) -> list[float]:
+    """Validation top-1 (0..1) of each architecture, with batch norm statistics of its own.
+
+    group: the processes that deal the architectures out among them; each of them returns all values.
+    """
+    net.to(group.device)
+    mine = tqdm(archs[group.rank :: group.size], desc="accuracies", unit="net", mininterval=1, disable=not group.is_first)
+    return group.gather([evaluator.top1(net, arch) for arch in mine])
 
 
 def write_accuracies(path: Path, archs: list[Arch], top1: list[float]) -> None:
@@ -39,14 +76,17 @@ def write_accuracies(path: Path, archs: list[Arch], top1: list[float]) -> None:
     files.write_bytes(path, pd.DataFrame(rows).to_csv(index=False).encode())
 
 
-def read_accuracies(path: Path) -> tuple[list[Arch], np.ndarray]:
-    """Reads what `write_accuracies` wrote: architectures and top-1 (n,). Raises ValueError, one line, for a foreign file."""
+def read_accuracies(path: Path, column: str = "top1") -> tuple[list[Arch], np.ndarray]:
+    """Reads what `write_accuracies` wrote: architectures and top-1 (n,). Raises ValueError, one line, for a foreign file.
+
+    column: `int8_top1` is the accuracy of the int8 network, in files that have it; NaN where it was not measured.
+    """
     try:
         table = pd.read_csv(path, dtype={"ks": str, "e": str, "d": str})
         lists = {name: [tuple(int(n) for n in cell.split()) for cell in table[name]] for name in ("ks", "e", "d")}
         rows = zip(lists["ks"], lists["e"], lists["d"], table["r"].tolist(), strict=True)
         archs = [Arch(ks, e, d, r) for ks, e, d, r in rows]
-        return archs, table["top1"].to_numpy(dtype=float)
+        return archs, table[column].to_numpy(dtype=float)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (KeyError, AttributeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Accuracy of networks on a split, with batch norm statistics measured first."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ EVAL_BATCH = 500
 
 def use_threads(threads: int) -> None:
     """Sets torch's CPU threads; 0 is all cores. Only deterministic algorithms are used from here on."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs for that
     torch.set_num_threads(threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(True)
     # A debugging aid of that mode, which costs a tenth of the time.
@@ -27,8 +29,11 @@ def use_threads(threads: int) -> None:
 def top1(net: Network, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
     """Share of images (0..1) whose largest logit is their label's; batches of (x (B, 3, r, r), labels (B,)). Sets eval mode."""
     net.eval()
-    right = sum(int((net(_channels_last(x)).argmax(1) == labels).sum()) for x, labels in batches)
-    return right / sum(len(labels) for _, labels in batches)
+    right = count = 0
+    for x, labels in batches:  # once: they may be read from disk
+        right += int((net(_placed(x, net)).argmax(1).cpu() == labels).sum())
+        count += len(labels)
+    return right / count
 
 
 class Evaluator:
@@ -43,12 +48,12 @@ class Evaluator:
             raise ValueError(f"training.bn_images: {bn_images} is more than the {len(train)} train images")
         self.train, self.val = train, val
         self.indices = np.sort(np.random.default_rng([seed, 1]).choice(len(train), bn_images, replace=False))
-        self._val_batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._val_batches: dict[int, Sequence[tuple[Tensor, Tensor]]] = {}
 
     def calibrate(self, net: Network, resolution: int) -> None:
         """Recalibrates the batch norms of the active sub-network at a resolution."""
         [(x, _)] = self.train.batches(resolution, len(self.indices), self.indices)
-        recalibrate(net, [_channels_last(x)])
+        recalibrate(net, [_placed(x, net)])
 
     def top1(self, net: SuperNetwork, arch: Arch) -> float:
         """Validation top-1 (0..1) of a sub-network with its own statistics. Leaves it active and in eval mode."""
@@ -56,12 +61,13 @@ class Evaluator:
         self.calibrate(net, arch.r)
         return top1(net, self.val_batches(arch.r))
 
-    def val_batches(self, resolution: int) -> list[tuple[Tensor, Tensor]]:
+    def val_batches(self, resolution: int) -> Sequence[tuple[Tensor, Tensor]]:
         """The val split as (x (B, 3, r, r), labels (B,))."""
         if resolution not in self._val_batches:
             self._val_batches[resolution] = self.val.batches(resolution, EVAL_BATCH)
         return self._val_batches[resolution]
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+def _placed(x: Tensor, net: Network) -> Tensor:
+    """The images where the network is, in the memory format that convolutions are fastest with."""
+    return x.to(next(net.parameters()).device).contiguous(memory_format=torch.channels_last)

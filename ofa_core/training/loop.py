@@ -1,4 +1,4 @@
-"""The training loop of the full network and of every phase of progressive shrinking.
+"""The training loop: of the full network, of every phase of progressive shrinking, and of single networks.
 
 Once-for-All, section 3.4 and its published code: SGD with Nesterov's momentum, cosine decay, label smoothing, one resolution
 a step, gradients of the step's sub-networks summed, soft targets of the full network beside the labels.
@@ -8,7 +8,7 @@ import math
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ofa_core.arch import Arch
-from ofa_core.data.resize import to_input
-from ofa_core.nn.network import Network, SuperNetwork
-from ofa_core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from ofa_core.training.images import Images, TrainStream, augment
+from ofa_core.layers import Layer
+from ofa_core.nn.network import Network
+from ofa_core.training.augment import augment
+from ofa_core.training.checkpoint import Progress, TrainingState
+from ofa_core.training.distributed import ALONE, Group
+from ofa_core.training.ema import MovingAverage
+from ofa_core.training.images import Images, TrainStream
+from ofa_core.training.live import Live
 from ofa_core.training.params import TrainingParams
 
 HISTORY_STEPS = 20
@@ -31,8 +34,8 @@ HISTORY_STEPS = 20
 ROLLBACK_FACTOR = 0.5
 """What the learning rate is multiplied by when losses go astray."""
 
-Sampler = Callable[[np.random.Generator, int], list[Arch]]
-"""(generator, resolution) -> the sub-networks of a step."""
+Sampler = Callable[[np.random.Generator, int], list[list[Layer]]]
+"""(generator, resolution) -> the sub-networks of a step, each as its layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +71,10 @@ class Teacher:
 
 
 def train(
-    net: SuperNetwork,
+    net: Network,
     images: Images,
     sample: Sampler,
+    resolutions: Sequence[int],
     schedule: Schedule,
     shared: TrainingParams,
     *,
@@ -78,80 +82,143 @@ def train(
     seed: int,
     work: Path,
     teacher: Teacher | None = None,
-) -> list[dict[str, float]]:
-    """Trains `net` in place; returns the history: step, epoch, lr, loss, one row for every `HISTORY_STEPS` steps.
+    group: Group = ALONE,
+) -> Progress:
+    """Trains `net` in place; returns the finished progress: the loss curve and the time it took.
 
-    sample: the sub-networks of a step. work: a folder for checkpoints; training goes on from the one that lies there.
-    phase: its name makes the random numbers of phases differ.
+    sample: the sub-networks of a step. resolutions: one of them is drawn for every step. phase: its name makes the random
+    numbers of phases differ. work: a folder for checkpoints; training goes on from the one that lies there. group: the
+    processes that share the work; each of them calls `train` with equal arguments.
+
+    A step's images are cut into as many parts as there are processes times `shared.accumulate`. Batch norms see one part at a
+    time (ghost batch norm), gradients are averaged over all, so it does not matter how the parts are dealt out to processes.
 
     A loss that is not finite, or a sudden multiple of those before, takes training back to the last checkpoint, with half the
-    learning rate from there. Raises ValueError when that has happened more than `shared.max_rollbacks` times. SIGTERM writes a
-    checkpoint and raises SystemExit.
+    learning rate from there. Raises ValueError when that has happened more than `shared.max_rollbacks` times, or when the batch
+    cannot be cut into equal parts. SIGTERM writes a checkpoint and raises SystemExit.
     """
-    stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())])
+    if shared.batch_size % (part_count := group.size * shared.accumulate):
+        raise ValueError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
+    stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
     total = schedule.steps(stream.steps_per_epoch)
-    net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = _optimizer(net, shared)
-    progress = load_checkpoint(work, net, optimizer)
-    if progress is None:
-        progress = Progress()
-        save_checkpoint(work, net, optimizer, progress)  # what the first steps go back to
-    saved = time.monotonic()
-    with _termination() as terminated, tqdm(desc=phase, unit="step", initial=progress.step, total=total, mininterval=1) as bar:
-        while progress.step < total:
-            step = progress.step
+    state = _start(net, teacher, shared, work, group)
+    saved, live = time.monotonic(), Live(phase, shared.tensorboard) if group.is_first else None
+    bar = tqdm(desc=phase, unit="step", initial=state.progress.step, total=total, mininterval=1, disable=not group.is_first)
+    with _termination() as terminated, bar:
+        while (step := state.progress.step) < total:
+            started = time.monotonic()
             rng = np.random.default_rng([*stream.seed, 0, step])
-            torch.manual_seed(int(rng.integers(2**63)))  # dropout
-            rate = schedule.rate(step, stream.steps_per_epoch) * progress.rate_factor
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            resolution = int(rng.choice(net.space.resolutions))
-            indices = stream.indices(step)
-            x = to_input(augment(images.at(resolution)[indices], rng, shared.max_shift, shared.flip))  # (B, 3, r, r)
-            x = x.contiguous(memory_format=torch.channels_last)
-            loss = _step(net, x, torch.from_numpy(images.labels[indices]), sample(rng, resolution), shared, teacher)
-            if _astray(loss, progress, shared.spike_factor):
-                progress = _roll_back(loss, progress, shared.max_rollbacks, phase, work, net, optimizer)
-                bar.n = progress.step
+            resolution = int(rng.choice(resolutions))
+            subnets = sample(rng, resolution)
+            rate = schedule.rate(step, stream.steps_per_epoch) * state.progress.rate_factor
+            net.zero_grad(set_to_none=True)
+            loss = 0.0
+            for x, labels in _parts(stream, step, resolution, shared, group):
+                loss += _accumulate(net, x, labels, subnets, shared, teacher, 1 / part_count)
+            loss, stop, due = group.sum([loss, bool(terminated), time.monotonic() - saved > shared.checkpoint_seconds])
+            state.progress.seconds += time.monotonic() - started
+            if _astray(loss, state.progress, shared.spike_factor):
+                _roll_back(loss, state, shared.max_rollbacks, phase, work, group)
+                bar.n = state.progress.step
                 continue
-            optimizer.step()
+            group.average(net)
+            _update(state, rate)
+            _record(state.progress, loss, rate, stream.steps_per_epoch, total)
             bar.update()
-            progress.step += 1
-            progress.losses.append(loss)
-            if len(progress.losses) == HISTORY_STEPS or progress.step == total:
-                mean = sum(progress.losses) / len(progress.losses)
-                epoch = progress.step / stream.steps_per_epoch
-                progress.history.append({"step": progress.step, "epoch": epoch, "lr": rate, "loss": mean})
-                progress.losses = []
-            if terminated or time.monotonic() - saved > shared.checkpoint_seconds:
-                save_checkpoint(work, net, optimizer, progress)
+            if live is not None:
+                live.show(state.progress, stream.steps_per_epoch, total)
+            if stop or due:
                 saved = time.monotonic()
-            if terminated:
-                raise SystemExit(f"{phase}: terminated at step {progress.step} of {total}; the next run goes on from here")
-    return progress.history
+                if group.is_first:
+                    state.save(work)
+            if stop:
+                raise SystemExit(f"{phase}: terminated at step {step + 1} of {total}; the next run goes on from here")
+    if state.average is not None:
+        state.average.copy_to(net)
+    return state.progress
 
 
-def _step(
-    net: SuperNetwork, x: Tensor, labels: Tensor, archs: list[Arch], shared: TrainingParams, teacher: Teacher | None
+def always(net: Network) -> Sampler:
+    """A stand-alone network's sampler: its own layers."""
+    layers = net.active
+    return lambda rng, resolution: [layers]
+
+
+def _start(net: Network, teacher: Teacher | None, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
+    """Moves the networks to the group's device; the state of the last checkpoint, or one that a first is made of."""
+    for module in (net, None if teacher is None else teacher.net):
+        if module is not None:
+            module.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.train()
+    state = TrainingState(net, _optimizer(net, shared), MovingAverage(net, shared.ema_decay) if shared.ema_decay else None)
+    if not state.load(work) and group.is_first:
+        state.save(work)  # what the first steps go back to
+    return state
+
+
+def _parts(
+    stream: TrainStream, step: int, resolution: int, shared: TrainingParams, group: Group
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The parts of a step that this process computes: augmented images (b, 3, r, r) and labels (b,). Seeds dropout for each."""
+    pixels = stream.pixels(step, resolution, shared.crops).chunk(shared.accumulate)
+    labels = torch.from_numpy(stream.images.labels[stream.indices(step)]).to(group.device).chunk(shared.accumulate)
+    for i in range(shared.accumulate):
+        rng = np.random.default_rng([*stream.seed, 1, step, group.rank * shared.accumulate + i])
+        x = augment(pixels[i], rng, shared, resolution, group.device)  # (b, 3, r, r)
+        torch.manual_seed(int(rng.integers(2**63)))
+        yield x, labels[i]
+
+
+def _accumulate(
+    net: Network,
+    x: Tensor,
+    labels: Tensor,
+    subnets: list[list[Layer]],
+    shared: TrainingParams,
+    teacher: Teacher | None,
+    share: float,
 ) -> float:
-    """Leaves the summed gradients of the sub-networks in `net`; returns their mean loss."""
+    """Adds `share` of the gradients of all sub-networks to those in `net`; returns that share of their mean loss."""
     soft, in_place = None, teacher is not None and teacher.net is None
-    if teacher is not None and teacher.net is not None and teacher.weight:
-        with torch.no_grad():
-            soft = teacher.net(x).softmax(1)  # (B, classes)
-    net.zero_grad(set_to_none=True)
-    total = 0.0
-    for i, arch in enumerate(archs):
-        net.set_active(arch)
-        logits = net(x)  # (B, classes)
-        loss = F.cross_entropy(logits, labels, label_smoothing=shared.label_smoothing)
-        if soft is not None and teacher is not None:
-            loss = teacher.weight * F.cross_entropy(logits, soft) + (0 if in_place else loss)
-        if in_place and i == 0:
-            soft = logits.detach().softmax(1)
-        loss.backward()
-        total += loss.item()
-    return total / len(archs)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=shared.precision == "bfloat16"):
+        if teacher is not None and teacher.net is not None and teacher.weight:
+            with torch.no_grad():
+                soft = _widened(teacher.net(x)).softmax(1)  # (b, classes)
+        total = torch.zeros((), device=x.device)
+        for i, layers in enumerate(subnets):
+            net.active = layers
+            logits = _widened(net(x))  # (b, classes)
+            loss = F.cross_entropy(logits, labels, label_smoothing=shared.label_smoothing)
+            if soft is not None and teacher is not None:
+                loss = teacher.weight * F.cross_entropy(logits, soft) + (0 if in_place else loss)
+            if in_place and i == 0:
+                soft = logits.detach().softmax(1)
+            (share * loss).backward()
+            total += loss.detach()
+    return share * total.item() / len(subnets)
+
+
+def _widened(logits: Tensor) -> Tensor:
+    """Probabilities are computed in 32 bits or more."""
+    return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+
+def _update(state: TrainingState, rate: float) -> None:
+    for settings in state.optimizer.param_groups:
+        settings["lr"] = rate
+    state.optimizer.step()
+    if state.average is not None:
+        state.average.update(state.net, state.progress.step)
+
+
+def _record(progress: Progress, loss: float, rate: float, steps_per_epoch: int, total: int) -> None:
+    """Counts a finished step; every `HISTORY_STEPS` steps it adds a row to the history."""
+    progress.step += 1
+    progress.losses.append(loss)
+    if len(progress.losses) == HISTORY_STEPS or progress.step == total:
+        mean, epoch = sum(progress.losses) / len(progress.losses), progress.step / steps_per_epoch
+        progress.history.append({"step": progress.step, "epoch": epoch, "lr": rate, "loss": mean})
+        progress.losses = []
 
 
 def _astray(loss: float, progress: Progress, spike_factor: float) -> bool:
@@ -159,29 +226,21 @@ def _astray(loss: float, progress: Progress, spike_factor: float) -> bool:
     return not math.isfinite(loss) or (bool(progress.history) and loss > spike_factor * progress.history[-1]["loss"])
 
 
-def _roll_back(
-    loss: float,
-    progress: Progress,
-    most: int,
-    phase: str,
-    work: Path,
-    net: SuperNetwork,
-    optimizer: torch.optim.Optimizer,
-) -> Progress:
+def _roll_back(loss: float, state: TrainingState, most: int, phase: str, work: Path, group: Group) -> None:
     """Goes back to the last checkpoint and lowers the rate from there on."""
-    if progress.rollbacks == most:
-        raise ValueError(
-            f"{phase}: the loss is {loss:g} at step {progress.step}, after {most} rollbacks; a smaller lr may help"
+    now = state.progress
+    if now.rollbacks == most:
+        raise ValueError(f"{phase}: the loss is {loss:g} at step {now.step}, after {most} rollbacks; a smaller lr may help")
+    state.load(work)  # one is written before the first step
+    state.progress.rate_factor, state.progress.rollbacks = now.rate_factor * ROLLBACK_FACTOR, now.rollbacks + 1
+    state.progress.seconds = now.seconds
+    group.wait()  # every process has read it
+    if group.is_first:
+        state.save(work)
+        tqdm.write(
+            f"{phase}: the loss is {loss:g} at step {now.step}; back to step {state.progress.step}, "
+            f"with {state.progress.rate_factor:g} of the planned learning rate"
         )
-    before = load_checkpoint(work, net, optimizer)
-    assert before is not None  # one is written before the first step
-    before.rate_factor, before.rollbacks = progress.rate_factor * ROLLBACK_FACTOR, progress.rollbacks + 1
-    save_checkpoint(work, net, optimizer, before)
-    tqdm.write(
-        f"{phase}: the loss is {loss:g} at step {progress.step}; back to step {before.step}, "
-        f"with {before.rate_factor:g} of the planned learning rate"
-    )
-    return before
 
 
 @contextmanager
@@ -199,4 +258,5 @@ def _optimizer(net: nn.Module, shared: TrainingParams) -> torch.optim.Optimizer:
     decay = [parameter for parameter in net.parameters() if parameter.dim() > 1]
     rest = [parameter for parameter in net.parameters() if parameter.dim() <= 1]  # batch norms and biases
     groups = [{"params": decay, "weight_decay": shared.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=0.0, momentum=shared.momentum, nesterov=shared.momentum > 0)
+    fused = next(net.parameters()).device.type == "cuda"
+    return torch.optim.SGD(groups, lr=0.0, momentum=shared.momentum, nesterov=shared.momentum > 0, fused=fused)

@@ -4,11 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ofa_core.arch import Arch
 from ofa_core.params import section
 from ofa_core.space import Space
 
 Rate = Annotated[float, Field(gt=0, le=100)]
+Epochs = Annotated[float, Field(gt=0, le=10000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Area = Annotated[float, Field(gt=0, le=1)]
 FIELDS = {"ks": "kernel_sizes", "d": "depths", "e": "expand_ratios"}
 """Fields of `Arch` and the parameters of a phase that bound them."""
 DistillWeight = Annotated[float, Field(ge=0, le=10)]
@@ -33,10 +36,29 @@ class TrainingParams:
     """Augmentation: random shift of the image, up to this share of its side, in either direction."""
     flip: bool
     """Augmentation: mirror half of the images."""
+    crop_scale: tuple[Area, Area] | None
+    """Augmentation: random crops whose share of the image's area lies between these two, with sides up to 4:3, resized to the
+    step's resolution; null or [1, 1]: none."""
+    brightness: Annotated[float, Field(ge=0, le=1)]
+    """Augmentation: most that an image's brightness changes, as a share of it; published: 32/255 = 0.125."""
+    saturation: Annotated[float, Field(ge=0, le=1)]
+    """Augmentation: most that an image's saturation changes, as a share of it; published: 0.5."""
     bn_images: Annotated[int, Field(ge=2)]
     """Train images that batch norm statistics are measured on before a sub-network is evaluated."""
+    accumulate: Annotated[int, Field(ge=1)]
+    """Parts that each process cuts its share of a step's images into, to save memory; batch norms see one part at a time."""
+    ema_decay: Share
+    """Exponential moving average of the weights, which then are the result; weight of the past at every step, 0 is none."""
+    launcher: Annotated[str, Field(pattern="^(python|torchrun( .*)?)$")]
+    """What starts the stages that train: python, or torchrun with its options, for several GPUs or machines."""
+    device: Literal["auto", "cpu", "cuda"]
+    """auto: a GPU where there is one."""
+    precision: Literal["float32", "bfloat16"]
+    """bfloat16: torch's autocast, for GPUs; weights stay in float32."""
+    tensorboard: bool
+    """Whether to write curves for TensorBoard, which is not installed with the package, to .work/tensorboard."""
     threads: Annotated[int, Field(ge=0)]
-    """CPU threads; 0 is all cores. Results repeat byte for byte at equal threads on equal processors."""
+    """CPU threads of a process; 0 is all cores. Results repeat byte for byte at equal threads on equal processors."""
     checkpoint_seconds: Annotated[float, Field(gt=0)]
     """A killed phase loses at most this much work."""
     spike_factor: Annotated[float, Field(gt=1)]
@@ -44,12 +66,23 @@ class TrainingParams:
     max_rollbacks: Annotated[int, Field(ge=0, le=20)]
     """How often a phase may go back, each time with half the learning rate, before it stops."""
 
+    def __post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size: {self.batch_size} cannot be cut into {self.accumulate} equal parts (accumulate)")
+        if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(f"crop_scale: {list(self.crop_scale)} is not ascending")
+
+    @property
+    def crops(self) -> bool:
+        """Whether images are cropped at random."""
+        return self.crop_scale is not None and self.crop_scale != (1, 1)
+
 
 @section
 class TrainSupernetParams:
     """Section `train_supernet`: training of the full network, the largest of the space."""
 
-    epochs: Rate
+    epochs: Epochs
     """Passes over the train split; may be a fraction."""
     warmup_epochs: Annotated[float, Field(ge=0)]
     """Epochs of linear increase of the rate, part of `epochs`; a cosine to zero follows."""
@@ -83,7 +116,7 @@ class PhaseParams:
     """Soft targets come from the fixed full network, or from each step's largest sub-network; the latter needs sandwich."""
     subnets: Annotated[int, Field(ge=1, le=64)]
     """Sub-networks per step; their gradients are summed."""
-    epochs: Rate
+    epochs: Epochs
     warmup_epochs: Annotated[float, Field(ge=0)]
     lr: Rate
 
@@ -144,6 +177,8 @@ class CollectParams:
 
     architectures: Annotated[int, Field(ge=20)]
     """Sub-networks to measure, the smallest and the largest at every resolution among them."""
+    promising: Share
+    """Share of them that a predictor fitted to the others chooses, as the most promising of their size."""
 
 
 @section
@@ -151,7 +186,74 @@ class SpecializeParams:
     """Section `specialize`."""
 
     max_top1_change: Annotated[float, Field(gt=0, le=1)]
-    """Most that validation top-1 (0..1) of the written network, in a fresh process, may differ from the super-network's."""
+    """Most that validation top-1 (0..1) of the written network, in a fresh process, may differ from that of the network in
+    memory, which without fine-tuning is the super-network's."""
+    epochs: Annotated[float, Field(ge=0, le=1000)]
+    """Passes over the train split to fine-tune each searched network for, the full network teaching; 0 is none."""
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    lr: Rate
+    distill_weight: DistillWeight
+    """Weight of the soft loss against the full network's probabilities; the hard loss has weight 1."""
+
+    def __post_init__(self) -> None:
+        if self.epochs:
+            _check_warmup(self.epochs, self.warmup_epochs)
+
+
+@section
+class StockParams:
+    """An entry of `train_baselines.networks`: a stock network."""
+
+    family: Literal["mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"]
+    width_mult: Annotated[float, Field(gt=0, le=4)]
+    """Multiplies all widths, rounded to multiples of 8."""
+    total_stride: Literal[2, 4, 8, 16, 32]
+    """Of the last map; less than the published 32 suits small images."""
+    resolution: Annotated[int, Field(ge=8, le=1024)]
+    """Of the input, in pixels."""
+
+
+@section
+class SubnetParams:
+    """An entry of `train_baselines.subnets`: a sub-network with the same choice everywhere, trained from nothing."""
+
+    kernel_size: int
+    depth: int
+    expand_ratio: int
+    resolution: int
+
+    def arch(self, space: Space) -> Arch:
+        """The architecture. Raises ValueError that names the key when a choice is not of the space."""
+        wanted = {"ks": ("kernel_size", self.kernel_size), "d": ("depth", self.depth), "e": ("expand_ratio", self.expand_ratio)}
+        values: dict[str, list[int]] = {"ks": [], "d": [], "e": []}
+        for gene in sorted(space.genes, key=lambda gene: gene.position):
+            key, value = wanted[gene.field]
+            value = value if len(gene.choices) > 1 else int(gene.choices[0])
+            if value not in gene.choices:
+                raise ValueError(f"{key}: {value}: allowed are {', '.join(map(str, gene.choices))}")
+            values[gene.field].append(value)
+        if self.resolution not in space.resolutions:
+            raise ValueError(f"resolution: {self.resolution}: allowed are {', '.join(map(str, space.resolutions))}")
+        return Arch(tuple(values["ks"]), tuple(values["e"]), tuple(values["d"]), self.resolution)
+
+
+@section
+class TrainBaselinesParams:
+    """Section `train_baselines`: networks trained one by one, to compare with; none by default."""
+
+    epochs: Rate
+    """Passes over the train split for each. A fair number is that of the full network and all phases together."""
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    lr: Rate
+    networks: dict[str, StockParams]
+    """By name."""
+    subnets: dict[str, SubnetParams]
+    """By name, other names than the networks'."""
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.epochs, self.warmup_epochs)
+        if twice := sorted(set(self.networks) & set(self.subnets)):
+            raise ValueError(f"subnets.{twice[0]}: a network has this name already")
 
 
 def _check_warmup(epochs: float, warmup_epochs: float) -> None:

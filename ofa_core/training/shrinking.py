@@ -4,6 +4,8 @@ Once-for-All, section 3.4: elastic kernel size first, then depth, then width; ea
 sampling everything that was elastic already.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ofa_core.arch import Arch
@@ -12,6 +14,9 @@ from ofa_core.nn.sorting import sort_channels
 from ofa_core.space import Space
 from ofa_core.training.loop import Sampler
 from ofa_core.training.params import FIELDS, PhaseParams
+
+ArchSampler = Callable[[np.random.Generator, int], list[Arch]]
+"""(generator, resolution) -> the sub-networks of a step."""
 
 
 def full_choices(space: Space) -> dict[str, list[int]]:
@@ -33,12 +38,12 @@ def phase_corners(space: Space, phase: PhaseParams) -> dict[str, Arch]:
     return corners
 
 
-def full_sampler(space: Space) -> Sampler:
+def full_sampler(space: Space) -> ArchSampler:
     """Always the full network, at the step's resolution."""
     return lambda rng, resolution: [space.largest(resolution)]
 
 
-def phase_sampler(space: Space, phase: PhaseParams) -> Sampler:
+def phase_sampler(space: Space, phase: PhaseParams) -> ArchSampler:
     """Random sub-networks within a phase's choices, uniform and independent for every gene; after the phase's largest and
     smallest ones where it samples by the sandwich rule.
 
@@ -53,6 +58,11 @@ def phase_sampler(space: Space, phase: PhaseParams) -> Sampler:
         return space.decode(np.array(extremes + drawn), np.full(phase.subnets, resolution))
 
     return sample
+
+
+def in_supernet(net: SuperNetwork, sample: ArchSampler) -> Sampler:
+    """What `train` takes: the layers of the sampled sub-networks of a super-network."""
+    return lambda rng, resolution: [net.space.layers(arch, net.num_classes) for arch in sample(rng, resolution)]
 
 
 def sort_for_phase(net: SuperNetwork, phase: PhaseParams, supported_expand_ratios: list[int]) -> None:

@@ -1,6 +1,7 @@
 """Weights on disk: safetensors files, byte for byte repeatable and safe to read, with a description as JSON in their header."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from ofa_core import files
 from ofa_core.arch import Arch
+from ofa_core.layers import Layer
 from ofa_core.nn.network import Network, SuperNetwork, build_supernet
 from ofa_core.spaces import get_space
 from ofa_core.zoo import load_official, official_classes
@@ -52,6 +54,12 @@ def load_weights(path: str | Path, net: nn.Module) -> dict[str, Any]:
     return description
 
 
+def load_full(path: str | Path, net: SuperNetwork) -> Network:
+    """The full network of a super-network's file, on its own and in eval mode: the teacher. Loads the file into `net`."""
+    load_weights(path, net)
+    return net.extract(net.space.largest()).eval()
+
+
 def transfer(path: str | Path, net: SuperNetwork) -> None:
     """Loads a super-network of the same space and width, but maybe of other classes, in place.
 
@@ -69,6 +77,21 @@ def transfer(path: str | Path, net: SuperNetwork) -> None:
     same = num_classes == net.num_classes
     state = {name: value for name, value in source.state_dict().items() if same or not name.startswith("parts.classifier.")}
     net.load_state_dict(state, strict=False)
+
+
+def save_layers(path: str | Path, net: Network) -> None:
+    """Writes a network that is of no space; the description holds its layers, which is all `load_layers` needs."""
+    save_weights(path, net, {"layers": [asdict(layer) for layer in net.active]})
+
+
+def load_layers(path: str | Path) -> Network:
+    """A network that `save_layers` wrote, in eval mode. Raises ValueError, one line, for a missing or foreign file."""
+    description = read_description(path)
+    if "layers" not in description:
+        raise ValueError(f"{path}: holds no list of layers")
+    net = Network([Layer(**fields) for fields in description["layers"]])
+    load_weights(path, net)
+    return net.eval()
 
 
 def save_network(path: str | Path, net: Network, arch: Arch, supernet: dict[str, Any]) -> None:

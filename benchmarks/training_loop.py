@@ -1,0 +1,111 @@
+"""The whole training loop, ours against a plain reading of the published method, and the share of a step that data take.
+
+    python -m benchmarks.training_loop [--space ofa_mbv3] [--resolution 32] [--batch 64] [--threads 2] [--steps 20] [--rounds 5]
+
+Both loops train random sub-networks on the packed Fashion-MNIST images (build/data/classification.npz, of stage prepare), from
+the same weights. Ours is `ofa_core.training.loop.train`, as stages call it; the plain one draws, resizes, flips and normalises
+the images of a step one by one, and runs the network of benchmarks.train_step. Rounds alternate; printed are medians.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from benchmarks.train_step import PlainNetwork
+from ofa_core import files
+from ofa_core.nn import build_supernet
+from ofa_core.params import ParamsFile
+from ofa_core.space import Space
+from ofa_core.spaces import get_space
+from ofa_core.training import loop
+from ofa_core.training.evaluation import use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.loop import Schedule, train
+from ofa_core.training.params import TrainingParams
+from ofa_core.training.shrinking import in_supernet
+
+LR = 0.01
+
+
+def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, steps: int) -> tuple[float, float]:
+    """Seconds of a step, and the share of it that is spent on the step's images."""
+    torch.manual_seed(0)
+    net = build_supernet(space, len(images.classes))
+    schedule = Schedule(epochs=steps * shared.batch_size / len(images), warmup_epochs=0, lr=LR)
+    sample = in_supernet(net, lambda rng, r: [replace(space.sample(rng), r=r)])
+    on_data, parts = 0.0, loop._parts
+
+    def timed(*args: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        nonlocal on_data
+        started = time.perf_counter()
+        made = list(parts(*args))  # type: ignore[arg-type]
+        on_data += time.perf_counter() - started
+        return made
+
+    loop._parts = timed  # type: ignore[assignment]
+    try:
+        with tempfile.TemporaryDirectory() as work:
+            progress = train(net, images, sample, (resolution,), schedule, shared, phase="bench", seed=0, work=Path(work))
+    finally:
+        loop._parts = parts
+    return progress.seconds / progress.step, on_data / progress.seconds
+
+
+def plain(images: Images, space: Space, resolution: int, shared: TrainingParams, steps: int) -> float:
+    """Seconds of a step."""
+    torch.manual_seed(0)
+    net = PlainNetwork(build_supernet(space, len(images.classes)))
+    optimiser = torch.optim.SGD(
+        net.parameters.values(), LR, momentum=shared.momentum, nesterov=True, weight_decay=shared.weight_decay
+    )
+    rng = np.random.default_rng(0)
+    started = time.perf_counter()
+    for _ in range(steps):
+        indices = rng.integers(len(images), size=shared.batch_size)
+        xs = []
+        for pixels in images.images[indices]:
+            image = Image.fromarray(pixels[..., 0]).convert("RGB").resize((resolution, resolution), Image.Resampling.BILINEAR)
+            if rng.random() < 0.5:
+                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            xs.append(torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1)
+        x, labels = torch.stack(xs), torch.from_numpy(images.labels[indices])  # (B, 3, r, r), (B,)
+        net.active = space.layers(replace(space.sample(rng), r=resolution), len(images.classes))
+        optimiser.zero_grad()
+        F.cross_entropy(net(x), labels).backward()
+        optimiser.step()
+    return (time.perf_counter() - started) / steps
+
+
+def main() -> None:
+    """Runs both and prints the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default="ofa_mbv3")
+    for name, value in (("resolution", 32), ("batch", 64), ("threads", 2), ("steps", 20), ("rounds", 5)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    args = parser.parse_args()
+    use_threads(args.threads)
+    shared = ParamsFile("params.yaml").read("training", TrainingParams)
+    shared = replace(shared, batch_size=args.batch, flip=True, device="cpu", checkpoint_seconds=3600.0)
+    images, space = Images(files.DATASET, "train"), get_space(args.space)
+    images.at(args.resolution)  # once for a whole training, so not part of a step
+    times: list[tuple[float, float, float]] = []
+    for _ in range(args.rounds):
+        step, share = ours(images, space, args.resolution, shared, args.steps)
+        times.append((step, share, plain(images, space, args.resolution, shared, args.steps)))
+    step, share, slow = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(slow_step / our_step for our_step, _, slow_step in times)
+    print(f"{args.space}, {args.resolution} pixels, batch {args.batch}, {args.threads} threads:")
+    print(f"ours {args.batch / step:.1f} images/s of one sub-network, plain {args.batch / slow:.1f}, ratio {ratio:.2f}")
+    print(f"images take {share:.1%} of our step")
+
+
+if __name__ == "__main__":
+    main()

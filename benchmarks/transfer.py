@@ -1,0 +1,91 @@
+"""What starting from a trained network is worth with a few photos: three classes of CIFAR-10 after the seven others.
+
+    python -m benchmarks.transfer CIFAR10.zip [--classes dog frog horse] [--images 1500] [--epochs 8] [--seeds 3]
+
+CIFAR10.zip holds train/CLASS/*.jpg and test/CLASS/*.jpg. A full network is trained on the other classes. Then one is trained on
+a few images of the named classes, once from nothing and once from those weights with a new classifier, as with
+`train_supernet.init`, for equal epochs. Printed is top-1 on the named classes' val images, for every seed.
+"""
+
+import argparse
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ofa_core.data.params import PrepareParams
+from ofa_core.data.prepare import prepare
+from ofa_core.nn import build_supernet
+from ofa_core.params import ParamsFile
+from ofa_core.spaces import get_space
+from ofa_core.training.evaluation import Evaluator, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.loop import Schedule, train
+from ofa_core.training.params import TrainingParams
+from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
+from ofa_core.training.weights import describe, save_weights, transfer
+
+SPACE = get_space("ofa_small", 1.0, (24, 28, 32))
+SIZE = 32
+
+
+def pack(archive: Path, folder: Path, classes: list[str], train_images: int) -> Path:
+    """Prepares some classes of the archive as a data set; returns its path. Val are 200 test images a class."""
+    with zipfile.ZipFile(archive) as images:
+        names = [name for name in images.namelist() if name.split("/")[-2:-1] and name.split("/")[-2] in classes]
+        images.extractall(folder / "images", names)
+    (folder / "images/test").rename(folder / "images/val")
+    params = PrepareParams(
+        dataset="folder", folder=str(folder / "images"), image_size=SIZE, class_names=None, train_images=train_images,
+        val_images=200 * len(classes), test_images=len(classes), max_broken=0, shards=None,
+    )  # fmt: skip
+    prepare(params, 0, folder, folder / "packed.npz")
+    return folder / "packed.npz"
+
+
+def run(data: Path, schedule: Schedule, shared: TrainingParams, seed: int, init: Path | None, out: Path | None) -> float:
+    """Trains a full network, from `init` if given, and writes it to `out` if given; returns top-1 on val (0..1)."""
+    images = Images(data, "train")
+    torch.manual_seed(seed)
+    net = build_supernet(SPACE, len(images.classes))
+    if init is not None:
+        transfer(init, net)
+    sample = in_supernet(net, full_sampler(SPACE))
+    with tempfile.TemporaryDirectory() as work:
+        train(net, images, sample, SPACE.resolutions, schedule, shared, phase="full", seed=seed, work=Path(work))
+    if out is not None:
+        save_weights(out, net, describe(net, full_choices(SPACE)))
+    evaluator = Evaluator(images, Images(data, "val"), min(shared.bn_images, len(images)), seed)
+    return evaluator.top1(net, SPACE.largest(SIZE))
+
+
+def main() -> None:
+    """Trains the source network, then each pair, and prints their accuracies."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--classes", nargs="+", default=["dog", "frog", "horse"])
+    for name, value in (("images", 1500), ("epochs", 8), ("seeds", 3), ("source_epochs", 3)):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    args = parser.parse_args()
+    use_threads(0)
+    shared = replace(ParamsFile("params.yaml").read("training", TrainingParams), flip=True)
+    with zipfile.ZipFile(args.archive) as images:
+        others = sorted({name.split("/")[1] for name in images.namelist() if name.count("/") == 2} - set(args.classes))
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = (pack(args.archive, Path(folder, name), classes, count) for name, classes, count in (
+            ("source", others, 0), ("target", args.classes, args.images)
+        ))  # fmt: skip
+        weights = Path(folder, "source.safetensors")
+        found = run(source, Schedule(epochs=args.source_epochs, warmup_epochs=0.2, lr=0.1), shared, 0, None, weights)
+        print(f"source: {', '.join(others)}: {found:.1%} on val")
+        schedule = Schedule(epochs=args.epochs, warmup_epochs=0.5, lr=0.05)
+        for seed in range(args.seeds):
+            nothing, init = (run(target, schedule, shared, seed, start, None) for start in (None, weights))
+            what = f"{args.images} images of {', '.join(args.classes)}, seed {seed}"
+            print(f"{what}: from nothing {nothing:.1%}, transfer {init:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Searched networks beside those trained one by one: accuracy and latency, the worth of shrinking, the cost of training."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ofa_core.arch import Arch
+from ofa_core.data.packed import Split
+from ofa_core.data.resize import resize, to_rgb
+from ofa_core.export.params import ExportParams
+from ofa_core.export.tflite import convert_float, convert_integer
+from ofa_core.export.twin import build_twin
+from ofa_core.measure.activation import choose_hard_swish
+from ofa_core.measure.evaluation import measure
+from ofa_core.measure.params import EvaluateParams
+from ofa_core.nn.network import SuperNetwork
+from ofa_core.space import Space
+from ofa_core.training.evaluation import Evaluator
+from ofa_core.training.weights import load_layers
+
+MOST_TARGETS = 40
+"""Up to how many targets the cost of training is drawn; Once-for-All's own comparison (table 1) is for 40."""
+
+
+def measure_baseline(
+    weights: Path, train: Split, test: Split, export: ExportParams, timing: EvaluateParams
+) -> dict[str, float]:
+    """Exports a baseline network as the searched ones are, and measures both files on the test split.
+
+    Returns what `measure` does.
+    """
+    net = load_layers(weights)
+    r = net.active[0].resolution
+    hard_swish, _ = choose_hard_swish(export.hard_swish, net.active)
+    twin = build_twin(net, hard_swish=hard_swish)
+    calibration = to_rgb(resize(train.images[: export.calibration_images], r))
+    content = {"uint8": convert_integer(twin, calibration, "uint8"), "float": convert_float(twin)}
+    with tempfile.TemporaryDirectory() as folder:
+        models = {kind: Path(folder, f"{weights.stem}_{kind}.tflite") for kind in content}
+        for kind, path in models.items():
+            path.write_bytes(content[kind])
+        return measure(models, to_rgb(resize(test.images, r)), test.labels, timing)
+
+
+def pareto(
+    searched: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Any]], families: Mapping[str, str]
+) -> pd.DataFrame:
+    """Every network that was measured: family, name, latency_ms, top1, and the float file's. families: of the baselines."""
+    columns = ["latency_ms", "top1", "float_latency_ms", "float_top1"]
+    rows = [{"family": "searched", "name": name} | {c: metrics.get(c) for c in columns} for name, metrics in searched.items()]
+    rows += [
+        {"family": families[name], "name": name} | {c: metrics.get(c) for c in columns} for name, metrics in baselines.items()
+    ]
+    return pd.DataFrame(rows, columns=["family", "name", *columns]).sort_values(["family", "latency_ms"], ignore_index=True)
+
+
+def uniform_archs(space: Space) -> dict[str, Arch]:
+    """The smallest, a middle and the largest sub-network, with the same choice everywhere, at the largest resolution."""
+    picks = {"smallest": lambda n: 0, "middle": lambda n: n // 2, "largest": lambda n: n - 1}
+    codes = np.array([[pick(len(gene.choices)) for gene in space.genes] for pick in picks.values()])
+    archs = space.decode(codes, np.full(len(picks), space.resolutions[-1]))
+    return dict(zip(picks, archs, strict=True))
+
+
+def shrinking(
+    full: SuperNetwork, shrunk: SuperNetwork, archs: Mapping[str, Arch], alone: Mapping[str, float], evaluator: Evaluator
+) -> pd.DataFrame:
+    """What progressive shrinking is worth: top-1 on val of sub-networks cut from the full network, after all phases, and of the
+    same networks trained alone (alone, by name, where they were), each with batch norm statistics of its own."""
+    rows = [
+        {
+            "name": name,
+            "cut": evaluator.top1(full, arch),
+            "shrunk": evaluator.top1(shrunk, arch),
+            "alone": alone.get(name),
+        }
+        for name, arch in archs.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def training_cost(
+    supernet: list[Mapping[str, Any]], each: list[Mapping[str, Any]], alone: list[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Device hours for 1 to `MOST_TARGETS` targets: once for all, and each network trained alone.
+
+    supernet: metrics of the stages that run once; each: of those that run for every target; alone: of baselines. Without
+    baselines there is no second column. Hours of GPUs where there are any, else of CPU cores.
+    """
+    key = "gpu_hours" if any("gpu_hours" in metrics for metrics in supernet) else "cpu_core_hours"
+    once = sum(metrics.get(key, 0.0) for metrics in supernet)
+    per_target = float(np.mean([metrics.get(key, 0.0) for metrics in each])) if each else 0.0
+    targets = np.arange(1, MOST_TARGETS + 1)
+    table = pd.DataFrame({"targets": targets, "once_for_all": once + per_target * targets})
+    if alone:
+        table["each_alone"] = float(np.mean([metrics[key] for metrics in alone])) * targets
+    return table.assign(unit=key)

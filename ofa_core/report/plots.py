@@ -1,0 +1,68 @@
+"""Plots as SVG files, equal bytes for equal numbers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ofa_core import files
+
+SETTINGS = {"svg.hashsalt": "ofa", "svg.fonttype": "path", "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
+
+
+def plot_pareto(path: Path, table: pd.DataFrame) -> None:
+    """Top-1 over latency of full-integer files, one line a family."""
+    with figure(path, "Latency (ms)", "Top-1 on test (%)") as axes:
+        for family, rows in table.groupby("family"):
+            searched = family == "searched"
+            style = {"linewidth": 2.5, "zorder": 3} if searched else {"linewidth": 1, "linestyle": "--"}
+            axes.plot(rows["latency_ms"], 100 * rows["top1"], marker="o", label=family, **style)
+            for _, row in rows.iterrows():
+                axes.annotate(
+                    row["name"], (row["latency_ms"], 100 * row["top1"]), (4, -10), textcoords="offset points", fontsize=7
+                )
+        axes.set_xscale("log")
+
+
+def plot_shrinking(path: Path, table: pd.DataFrame) -> None:
+    """Top-1 of sub-networks before and after progressive shrinking, and trained alone."""
+    with figure(path, "", "Top-1 on val (%)") as axes:
+        kinds = [kind for kind in ("cut", "shrunk", "alone") if table[kind].notna().any()]
+        labels = {"cut": "cut from the full network", "shrunk": "after progressive shrinking", "alone": "trained alone"}
+        for i, kind in enumerate(kinds):
+            places = [place + (i - (len(kinds) - 1) / 2) * 0.27 for place in range(len(table))]
+            bars = axes.bar(places, 100 * table[kind].astype(float), width=0.25, label=labels[kind])
+            axes.bar_label(bars, fmt="%.1f", fontsize=7)
+        axes.set_xticks(range(len(table)), table["name"])
+        axes.set_yticks(range(0, 101, 20))
+        axes.set_ylim(0, 125)  # room for the legend above the bars
+
+
+def plot_cost(path: Path, table: pd.DataFrame) -> None:
+    """Hours of training over the number of targets."""
+    unit = {"gpu_hours": "GPU hours", "cpu_core_hours": "CPU core hours"}[table["unit"].iloc[0]]
+    with figure(path, "Deployment targets", f"Training ({unit})") as axes:
+        axes.plot(table["targets"], table["once_for_all"], label="once for all", linewidth=2.5)
+        if "each_alone" in table:
+            axes.plot(table["targets"], table["each_alone"], label="each network alone", linestyle="--")
+        axes.set_ylim(bottom=0)
+
+
+@contextmanager
+def figure(path: Path, x: str, y: str, size: tuple[float, float] = (6.4, 4.2)) -> Iterator[Axes]:
+    """Axes with labels x and y, to be drawn on; the SVG is written when the block ends. size: in inches."""
+    with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+        drawing = Figure(figsize=size, layout="constrained")
+        axes = drawing.subplots()
+        yield axes
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.legend(fontsize=7)
+        content = BytesIO()
+        drawing.savefig(content, format="svg", metadata={"Date": None})
+    files.write_bytes(path, content.getvalue())

@@ -1,0 +1,60 @@
+"""Stage compare: searched networks beside stock ones, shrunk sub-networks beside cut ones, and what training cost."""
+
+from tqdm import tqdm
+
+from ofa_core import files
+from ofa_core.data.packed import load_split
+from ofa_core.export.params import ExportParams
+from ofa_core.measure.params import EvaluateParams
+from ofa_core.nn import build_supernet
+from ofa_core.report.comparison import measure_baseline, pareto, shrinking, training_cost, uniform_archs
+from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
+from ofa_core.spaces import SpaceParams
+from ofa_core.stage import exit_cleanly, running
+from ofa_core.training.evaluation import Evaluator, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.params import TrainBaselinesParams, TrainingParams
+from ofa_core.training.weights import load_weights
+
+
+def main() -> None:
+    """Writes reports/compare.json, and the tables and plots in reports/compare/."""
+    with running("compare") as stage:
+        seed = stage.params.read("seed", int)
+        space = stage.params.read("space", SpaceParams).build()
+        shared = stage.params.read("training", TrainingParams)
+        last = stage.params.read("shrink.last", str)
+        params = stage.params.read("train_baselines", TrainBaselinesParams)
+        export = stage.params.read("export", ExportParams)
+        timing = stage.params.read("evaluate", EvaluateParams)
+        dataset, weights = stage.input(files.DATASET), stage.input(files.BASELINES)
+        supernets = [stage.input(files.supernet(name)) for name in ("full", last)]
+        phases, specialized, searched = (stage.reports(name) for name in ("shrink", "specialize", "evaluate"))
+        once = [files.read_json(stage.input(files.report(name))) for name in ("train_supernet", "collect_accuracies")]
+        trained = files.read_json(stage.input(files.report("train_baselines")))["networks"]
+
+        use_threads(shared.threads)
+        train, test = load_split(dataset, "train"), load_split(dataset, "test")
+        measured = {
+            name: measure_baseline(weights / f"{name}.safetensors", train, test, export, timing)
+            for name in tqdm(params.networks, desc="baselines", unit="net")
+        }
+        families = {name: network.family for name, network in params.networks.items()}
+        full, shrunk = (build_supernet(space, len(test.classes)) for _ in range(2))
+        for net, path in zip((full, shrunk), supernets, strict=True):
+            load_weights(path, net)
+        archs = {name: subnet.arch(space) for name, subnet in params.subnets.items()} or uniform_archs(space)
+        evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), shared.bn_images, seed)
+        tables = {
+            "pareto": pareto(searched, measured, families),
+            "shrinking": shrinking(full, shrunk, archs, {name: trained[name]["top1"] for name in params.subnets}, evaluator),
+            "cost": training_cost([*once, *phases.values()], list(specialized.values()), list(trained.values())),
+        }
+        for (name, table), plot in zip(tables.items(), (plot_pareto, plot_shrinking, plot_cost), strict=True):
+            files.write_bytes(files.report("compare", name, ".csv"), table.to_csv(index=False, float_format="%.6g").encode())
+            plot(files.report("compare", name, ".svg"), table)
+        files.write_json(files.report("compare"), {"baselines": measured})
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

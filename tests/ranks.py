@@ -1,0 +1,66 @@
+"""A process of tests/test_distributed.py, which trains and collects as stages do.
+
+`torchrun -m tests.ranks DATASET FOLDER [CRASH_STEP]`
+With CRASH_STEP the last process dies there, the first time only, without a word.
+"""
+
+import itertools
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ofa_core import files
+from ofa_core.training import loop
+from ofa_core.training.collect import collect, sample_archs
+from ofa_core.training.distributed import joined
+from ofa_core.training.evaluation import Evaluator, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.loop import Schedule, Teacher
+from ofa_core.training.shrinking import full_choices, phase_sampler
+from ofa_core.training.weights import describe, save_weights
+from tests.small_training import PHASE, SHARED, SPACE, fresh, train_supernet
+
+STEPS = 20
+SANDWICH = replace(PHASE, sampling="sandwich")
+
+
+def main() -> None:
+    """Writes net.safetensors and accuracies.json into the folder."""
+    dataset, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    use_threads(1)
+    # In single precision the last bits of sums in another order, 1e-8 after one step, grow a hundredfold with every step.
+    parts = loop._parts
+    loop._parts = lambda *args: ((x.double(), labels) for x, labels in parts(*args))
+    with joined("cpu") as group:
+        if len(sys.argv) > 3 and group.rank == group.size - 1:
+            _die_once(folder / "died", int(sys.argv[3]))
+        images = Images(dataset, "train")
+        teacher = Teacher(net=fresh(9).extract(SPACE.largest()).double().eval(), weight=1.0)
+        net = fresh().double()
+        shared = replace(SHARED, batch_size=16, accumulate=2 // group.size, ema_decay=0.5)
+        schedule = Schedule(epochs=STEPS / 20, warmup_epochs=0, lr=0.02)
+        sample = phase_sampler(SPACE, SANDWICH)
+        train_supernet(net, images, folder / "work", sample, schedule, shared, teacher=teacher, group=group, resolutions=[20])
+        if group.is_first:
+            save_weights(folder / "net.safetensors", net, describe(net, full_choices(SPACE)))
+        net.float()
+        top1 = collect(net, Evaluator(images, Images(dataset, "val"), 64, seed=0), sample_archs(SPACE, 20, seed=0)[:5], group)
+        if group.is_first:
+            files.write_json(folder / "accuracies.json", top1)
+
+
+def _die_once(mark: Path, step: int) -> None:
+    calls, accumulate = itertools.count(), loop._accumulate
+
+    def dying(*args: object) -> float:
+        if next(calls) == step and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return accumulate(*args)  # type: ignore[arg-type]
+
+    loop._accumulate = dying
+
+
+if __name__ == "__main__":
+    main()
