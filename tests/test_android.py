@@ -9,7 +9,7 @@ from ofa_core import files
 from ofa_core.measure.android import AndroidDevice, parse_output
 from ofa_core.measure.obtain import make_device
 from ofa_core.measure.params import AndroidParams
-from tests.test_formats import device
+from tests.test_table_files import device
 
 # Messages of the program, by version; the warm-up comes first.
 OUTPUTS = {

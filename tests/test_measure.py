@@ -16,7 +16,7 @@ from ofa_core.measure.origin import check_origin
 from ofa_core.measure.sampling import measure, standard_error
 from ofa_core.spaces import MBSpace, get_space
 from tests.conftest import shared_data
-from tests.test_formats import device
+from tests.test_table_files import device
 
 
 class ArithmeticDevice:
