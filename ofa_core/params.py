@@ -15,6 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
+UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+"""Pydantic's types of error for a key that does not exist."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -68,7 +70,8 @@ def parse(kind: type[T], raw: Any, where: str) -> T:
         # Strict, but a YAML list may be a tuple: the rules of pydantic's JSON mode.
         return TypeAdapter(kind).validate_json(_to_json(raw, where), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A key that is written wrong is unknown and missing: what stands in the file is told first.
+        first = min(error.errors(include_url=False), key=lambda found: found["type"] not in UNKNOWN)
         raise ValueError(_message(where, first, error.error_count() - 1)) from None
 
 
@@ -77,7 +80,7 @@ def _message(where: str, error: Any, others: int) -> str:
     more = f" (and {others} more)" if others else ""
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{where}{key}: missing{more}"
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if error["type"] in UNKNOWN:
         return f"{where}{key}: unknown key{more}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":

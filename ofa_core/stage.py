@@ -82,9 +82,17 @@ class Stage:
 
 @contextmanager
 def running(name: str) -> Iterator[Stage]:
-    """A stage's run, `name` as DVC names it (stage or stage@item). Raises ValueError when its inputs changed meanwhile."""
+    """A stage's run, `name` as DVC names it (stage or stage@item).
+
+    Raises ValueError when its inputs changed meanwhile. One that names a parameter is passed on with the file's name before it.
+    """
     stage = Stage(name)
-    yield stage
+    try:
+        yield stage
+    except ValueError as error:
+        if any(str(error).startswith(f"{section}.") for section in stage.params.content):
+            raise ValueError(f"{stage.params.path}: {error}") from None
+        raise
     stage.check_unchanged()
 
 

@@ -13,16 +13,20 @@ from tests.pictures import ALL_IMAGES, SPLIT, content, folder, params, picture, 
 @pytest.mark.parametrize(
     ("layout", "changes", "message"),
     [
-        ({"cat": 5, "dog": 0}, {}, r"{root}/dog: a class without images"),
-        ({"train/cat": 5, "train/dog": 5, "test/cat": 0, "test/dog": 2}, {}, "{root}/test/cat: a class without images"),
-        ({"cat": 5, "dog": 2}, {}, "{root}/dog: 2 images, a class needs 3"),
-        ({"cat": 1, "dog": 1}, {}, "{root}/cat: 1 images, a class needs 3"),
-        ({"cat": 5}, {}, "{root}: one class only, cat"),
-        ({}, {}, "{root}: no images in class folders"),
-        ({"train": 5}, {}, "{root}/train: no images in class folders"),
-        (SPLIT | {"valid/cat": 1}, {}, "{root}/valid: a second folder for the split val"),
-        (SPLIT | {"test/cow": 1}, {}, "{root}/test/cow: train has no class cow"),
-        ({"val/cat": 3, "test/cat": 3}, {}, "{root}: has test, val but no train"),
+        ({"cat": 5, "dog": 0}, {}, r"prepare.folder: {root}/dog: a class without images .*"),
+        (
+            {"train/cat": 5, "train/dog": 5, "test/cat": 0, "test/dog": 2},
+            {},
+            "prepare.folder: {root}/test/cat: a class without images .*",
+        ),
+        ({"cat": 5, "dog": 2}, {}, "prepare.folder: {root}/dog: 2 images, a class needs 3"),
+        ({"cat": 1, "dog": 1}, {}, "prepare.folder: {root}/cat: 1 images, a class needs 3"),
+        ({"cat": 5}, {}, "prepare.folder: {root}: one class only, cat"),
+        ({}, {}, "prepare.folder: {root}: no images in class folders .*"),
+        ({"train": 5}, {}, "prepare.folder: {root}/train: no images in class folders .*"),
+        (SPLIT | {"valid/cat": 1}, {}, "prepare.folder: {root}/valid: a second folder for the split val"),
+        (SPLIT | {"test/cow": 1}, {}, "prepare.folder: {root}/test/cow: train has no class cow"),
+        ({"val/cat": 3, "test/cat": 3}, {}, "prepare.folder: {root}: has test, val but no train"),
         (
             {"cat": 5, "dog": 5},
             {"val_images": 2},
@@ -34,9 +38,22 @@ from tests.pictures import ALL_IMAGES, SPLIT, content, folder, params, picture, 
             "prepare.val_images: 0, but {root} has no val to take all of; give a number",
         ),
         ({"cat": 5, "dog": 5}, {"val_images": 2, "test_images": 11}, "prepare.test_images: 11 is not between 0 and 10, .*"),
-        ({"cat": 5, "dog": 5}, {"val_images": 5, "test_images": 5}, "{root}: no train image is left of class cat; .*"),
+        (
+            {"cat": 5, "dog": 5},
+            {"val_images": 5, "test_images": 6},
+            "prepare.val_images: 5 is not between 0 and 4, the number of images there are without test_images: 6",
+        ),
+        (
+            {"cat": 5, "dog": 5},
+            {"val_images": 5, "test_images": 5},
+            "prepare.folder: {root}: no train image is left of class cat; .*",
+        ),
         (SPLIT, {"train_images": 10}, "prepare.train_images: 10 is not between 0 and 9, .*"),
-        (SPLIT, {"train_images": 1}, "{root}: no train image is left of class cat; hold out fewer, or take more"),
+        (
+            SPLIT,
+            {"train_images": 1},
+            "prepare.folder: {root}: no train image is left of class cat; hold out fewer, or take more",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, layout, changes, message):
@@ -49,10 +66,10 @@ def test_what_does_not_fit_is_named(tmp_path, layout, changes, message):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(ValueError, match=rf"^{tmp_path}/none: no such folder or \.zip archive$"):
+    with pytest.raises(ValueError, match=rf"^prepare\.folder: {tmp_path}/none: no such folder or \.zip archive$"):
         run(tmp_path / "none", tmp_path)
     (tmp_path / "x.zip").write_bytes(b"PK text")
-    with pytest.raises(ValueError, match=rf"^{tmp_path}/x\.zip: neither a folder nor a whole \.zip archive$"):
+    with pytest.raises(ValueError, match=rf"^prepare\.folder: {tmp_path}/x\.zip: neither a folder nor a whole \.zip archive$"):
         run(tmp_path / "x.zip", tmp_path)
 
 
@@ -95,7 +112,8 @@ def test_more_broken_images_than_allowed(tmp_path, capsys):
     for i in range(30):
         (root / f"train/cat/broken{i:02}.png").write_bytes(b"x")
     with pytest.raises(
-        ValueError, match=rf"^{root}: 26 broken images, more than prepare\.max_broken: 25; the last is train/cat/"
+        ValueError,
+        match=rf"^prepare\.folder: {root}: 26 broken images, more than prepare\.max_broken: 25; the last is train/cat/",
     ):
         run(root, tmp_path, max_broken=25)
     assert capsys.readouterr().err.count(": not a JPEG, PNG, WebP or BMP image") == 20
@@ -106,12 +124,12 @@ def test_a_class_or_split_of_broken_images(tmp_path):
     root = folder(tmp_path / "x", SPLIT)
     for path in (root / "train/dog").iterdir():
         path.write_bytes(b"x")
-    with pytest.raises(ValueError, match=f"^{root}: none of the train images can be read of class dog$"):
+    with pytest.raises(ValueError, match=f"^prepare.folder: {root}: none of the train images can be read of class dog$"):
         run(root, tmp_path, max_broken=100)
     root = folder(tmp_path / "y", SPLIT)
     for path in (root / "val").rglob("*.png"):
         path.write_bytes(b"x")
-    with pytest.raises(ValueError, match=f"^{root}: none of the val images can be read$"):
+    with pytest.raises(ValueError, match=f"^prepare.folder: {root}: none of the val images can be read$"):
         run(root, tmp_path, max_broken=100)
 
 

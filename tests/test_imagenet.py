@@ -106,7 +106,7 @@ def test_names_of_synsets(tmp_path):
         ("a b\na c\n", "line 2: a a second time"),
     ):
         names.write_text(content)
-        with pytest.raises(ValueError, match=f"^{names}: {message}$"):
+        with pytest.raises(ValueError, match=f"^prepare.class_names: {names}: {message}$"):
             run(root, tmp_path, class_names=str(names))
 
 
@@ -152,7 +152,7 @@ TRUTH_FILE = f"{DEVKIT}/ILSVRC2012_validation_ground_truth.txt"
 def test_what_is_wrong_is_named(tmp_path, damage, message):
     root = tree(tmp_path / "x")
     damage(root)
-    with pytest.raises(ValueError, match=f"^{message.format(root=root, truth=TRUTH_FILE, devkit=DEVKIT)}$"):
+    with pytest.raises(ValueError, match=f"^prepare.folder: {message.format(root=root, truth=TRUTH_FILE, devkit=DEVKIT)}$"):
         run(root, tmp_path)
     assert not (tmp_path / "out.npz").exists()
 

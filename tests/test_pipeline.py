@@ -148,7 +148,7 @@ def test_training_edits_retrain(edited: Clone) -> None:
             "params.yaml",
             "batch_size: 64",
             "batch_size: 64000",
-            "training.batch_size: 64000 is more than the 1536 train images",
+            "params.yaml: training.batch_size: 64000 is more than the 1536 train images",
         ),
     ],
 )

@@ -123,7 +123,7 @@ def other_size(root):
 def test_broken_idx_sets(tmp_path, damage, message):
     root = idx_folder(tmp_path / "x")
     damage(root)
-    with pytest.raises(ValueError, match=f"^{message.format(root=root)}$"):
+    with pytest.raises(ValueError, match=f"^prepare.folder: {message.format(root=root)}$"):
         run(root, tmp_path, "idx")
     assert not (tmp_path / "out.npz").exists()
 
@@ -138,7 +138,11 @@ def test_names_that_do_not_fit(tmp_path):
     ):
         if content is not None:
             names.write_text(content)
-        wanted = f"^{names}: {message}$" if message else "label 2 of image 2 is out of range, there are 2 classes$"
+        wanted = (
+            f"^prepare.class_names: {names}: {message}$"
+            if message
+            else "label 2 of image 2 is out of range, there are 2 classes$"
+        )
         with pytest.raises(ValueError, match=wanted):
             run(root, tmp_path, "idx", class_names=str(names))
 
@@ -217,13 +221,13 @@ def test_broken_cifar_sets(tmp_path):
     ):
         changed = {name: data for name, data in (content | change).items() if data is not None}
         root = unpacked(tmp_path / str(i), changed)
-        with pytest.raises(ValueError, match=rf"^{root}/?{message}$"):
+        with pytest.raises(ValueError, match=rf"^prepare\.folder: {root}/?{message}$"):
             run(root, tmp_path, "cifar")
     path = archived(tmp_path / "cut.tar.gz", content)
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(ValueError, match=rf"^{path}: not a whole \.tar\.gz archive"):
+    with pytest.raises(ValueError, match=rf"^prepare\.folder: {path}: not a whole \.tar\.gz archive"):
         run(path, tmp_path, "cifar")
-    with pytest.raises(ValueError, match=rf"^{tmp_path}/none: no such folder"):
+    with pytest.raises(ValueError, match=rf"^prepare\.folder: {tmp_path}/none: no such folder"):
         run(tmp_path / "none", tmp_path, "cifar")
 
 

@@ -42,6 +42,12 @@ def test_changed_inputs_fail_the_stage(workspace: Path, path: str, content: str 
         run()
 
 
+def test_a_parameter_is_named_with_its_file(workspace: Path) -> None:
+    for message, passed_on in (("other.key: 1: x", "params.yaml: other.key: 1: x"), ("others: x", "others: x")):
+        with pytest.raises(ValueError, match=f"^{passed_on}$"), running("demo"):
+            raise ValueError(message)
+
+
 def test_missing_input(workspace: Path) -> None:
     with running("demo") as stage, pytest.raises(ValueError, match=r"nowhere\.npz: no such file"):
         stage.input(Path("nowhere.npz"))

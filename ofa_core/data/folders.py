@@ -6,14 +6,14 @@ small part of a large set takes little time; files that cannot be read are repor
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ofa_core.data.class_names import rename
-from ofa_core.data.decode import is_image
+from ofa_core.data.decode import SUFFIXES, is_image
 from ofa_core.data.packed import SPLITS, draw
 from ofa_core.data.params import PrepareParams
 from ofa_core.data.reading import Broken, Listing, decode_split, repeated, shard_split
@@ -120,10 +120,10 @@ def classes_of(tree: Tree, top: str) -> Classes:
         if name.startswith(top) and slash and is_image(name):
             classes[label].append(name)
     if not any(classes.values()):
-        raise ValueError(f"{tree.full(top)}: no images in class folders")
+        raise ValueError(f"{tree.full(top)}: no images in class folders ({', '.join(SUFFIXES)})")
     for label, names in classes.items():
         if not names:
-            raise ValueError(f"{tree.full(top + label)}: a class without images")
+            raise ValueError(f"{tree.full(top + label)}: a class without images ({', '.join(SUFFIXES)})")
     return classes
 
 
@@ -167,24 +167,30 @@ def _choose(tree: Tree, listings: dict[str, Listing], images: Mapping[str, int],
     """What to decode: train and val in random order, so that any first part of them is a fair sample, test in the tree's."""
     chosen: dict[str, Listing] = {}
     train = listings["train"]
+    held_out: list[str] = []
     for split in ("test", "val"):
         if split in listings:
             chosen[split] = listings[split].take(_draw(listings[split], split, images, seed)[0])
         elif images[split]:
-            held_out, rest = _draw(train, split, images, seed)
-            chosen[split], train = train.take(held_out), train.take(rest)
+            some, rest = _draw(train, split, images, seed, held_out)
+            chosen[split], train = train.take(some), train.take(rest)
+            held_out.append(f"{split}_images: {images[split]}")
         else:
             raise ValueError(f"prepare.{split}_images: 0, but {tree.path} has no {split} to take all of; give a number")
-    chosen["train"] = train.take(_draw(train, "train", images, seed)[0])
+    chosen["train"] = train.take(_draw(train, "train", images, seed, held_out)[0])
     chosen["test"] = chosen["test"].take(np.argsort(chosen["test"].names, kind="stable"))
     return chosen
 
 
-def _draw(listing: Listing, split: str, images: Mapping[str, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    listing: Listing, split: str, images: Mapping[str, int], seed: int, held_out: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """`draw` for a split; held_out: the parameters that have taken images away before, for the message."""
     try:
         return draw(listing.labels, images[split] or len(listing.labels), seed)
     except ValueError as error:
-        raise ValueError(f"prepare.{split}_images: {error}") from None
+        before = f" without {' and '.join(held_out)}" if held_out else ""
+        raise ValueError(f"prepare.{split}_images: {error}{before}") from None
 
 
 def _check_train(labels: np.ndarray, classes: tuple[str, ...], before: str, after: str) -> None:

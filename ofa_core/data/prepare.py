@@ -1,6 +1,8 @@
 """From raw files to one packed data set with three splits."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +42,32 @@ def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) 
     raw_folder: where published files are looked for first. A relative `params.folder` begins at the current folder.
 
     Returns metrics: images of each split, classes, the images' size in pixels, and what was left out of a folder.
-    Raises ValueError with one line: data not found or broken, more images asked for than there are.
+    Raises ValueError with one line that names a parameter: data not found or broken, more images asked for than there are.
     """
-    if params.dataset in LAYOUTS:
-        data = folders.load(params, seed, LAYOUTS[params.dataset], folder_of(out_path))
-    else:
-        arrays = _arrays(params, raw_folder)
-        data = folders.Loaded(dict(split_arrays(arrays, params.images, seed)), arrays.classes, {})
+    with _naming_parameters(params):
+        if params.dataset in LAYOUTS:
+            data = folders.load(params, seed, LAYOUTS[params.dataset], folder_of(out_path))
+        else:
+            arrays = _arrays(params, raw_folder)
+            data = folders.Loaded(dict(split_arrays(arrays, params.images, seed)), arrays.classes, {})
     if params.shards is None:
         shutil.rmtree(folder_of(out_path), ignore_errors=True)  # of another set
     pack(out_path, data.splits, data.classes)
     height, width, channels = data.splits["train"][0].shape[1:]
     metrics = {"height": height, "width": width, "channels": channels, "classes": len(data.classes)}
     return metrics | {f"{name}_images": len(labels) for name, (_, labels) in data.splits.items()} | data.counts
+
+
+@contextmanager
+def _naming_parameters(params: PrepareParams) -> Iterator[None]:
+    """Puts the parameter before the message of a ValueError that begins with the path which it gives."""
+    try:
+        yield
+    except ValueError as error:
+        for key, path in (("class_names", params.class_names), ("folder", params.folder)):
+            if path is not None and str(error).startswith(str(Path(path))):
+                raise ValueError(f"prepare.{key}: {error}") from None
+        raise
 
 
 def _arrays(params: PrepareParams, raw_folder: Path) -> Arrays:
