@@ -30,7 +30,7 @@ class ReleasedModel:
     task: "classification" or "detection"; input: {size [h, w], channels, dtype, scale, zero_point};
     preprocessing: {resize, resize_to [h, w], crop [h, w] or null, mean, std (of the float file)}, and shorter_side where images
     are first resized by their shorter side to so many pixels and cropped to the centre square;
-    metrics: {split, top1 or map (0..1), latency_ms, predicted_latency_ms, device}; arch: of the sub-network.
+    metrics: {split, top1 or map (0..1), latency_ms, predicted_latency_ms, predicted_device, device}; arch: of the sub-network.
     dataset_license, where given, is shown on the card."""
     files: Mapping[str, Path]
     """Kind (a key of `SUFFIXES`) to the file to copy."""

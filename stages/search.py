@@ -8,7 +8,7 @@ from tqdm import tqdm
 from ofa_core import files
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.origin import check_origin
-from ofa_core.measure.params import DeviceParams
+from ofa_core.measure.params import LatencyParams
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.search.params import SearchParams
 from ofa_core.search.targets import search_targets
@@ -22,18 +22,30 @@ def main() -> None:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
         params = stage.params.read("search", SearchParams)
-        predictor = AccuracyPredictor.load(stage.input(files.PREDICTOR))
-        device = stage.params.read(f"build_latency_table.devices.{params.device}", DeviceParams)
-        table = LatencyTable.load(stage.input(files.latency_table(params.device)))
-        check_origin(params.device, device, table)
+        stage.input(files.PREDICTORS)
+        predictor = AccuracyPredictor.load(files.predictor("int8_top1" if params.objective == "int8_top1" else "top1"))
+        latency = stage.params.read("build_latency_table", LatencyParams)
+        tables = {}
+        for device in params.devices.values():
+            tables[device] = LatencyTable.load(stage.input(files.latency_table(device)))
+            check_origin(device, latency.devices[device], tables[device])
 
-        found, front = search_targets(params, space, predictor, table, seed, tqdm)
+        found, front = search_targets(params, space, predictor, tables, seed, tqdm)
         for name, result in found.items():
-            print(f"{name}: predicted {result['predicted_latency_ms']:.4f} ms, top-1 {result['predicted_top1']:.4f}")
+            latency_ms, top1 = result["predicted_latency_ms"], result["predicted_top1"]
+            print(f"{name}: predicted {latency_ms:.4f} ms on {result['device']}, top-1 {top1:.4f}")
         shutil.rmtree(files.SEARCH, ignore_errors=True)
         for name, result in found.items():
             files.write_json(files.searched(name), result)
-        columns = ["target", "budget_ms", "predicted_latency_ms", "predicted_top1", "random_search_top1", "evaluations"]
+        columns = [
+            "target",
+            "device",
+            "budget_ms",
+            "predicted_latency_ms",
+            "predicted_top1",
+            "random_search_top1",
+            "evaluations",
+        ]
         table_of_targets = pd.DataFrame(found.values())[columns].to_csv(index=False, float_format="%.6g")
         files.write_bytes(files.report("search", suffix=".csv"), table_of_targets.encode())
         numbers = {name: {k: v for k, v in result.items() if isinstance(v, int | float)} for name, result in found.items()}

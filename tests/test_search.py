@@ -1,12 +1,16 @@
 """Search with the official Note 10 latency tables and a predictor of measured accuracies; and against brute force."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ofa_core.arch import Arch
 from ofa_core.latency.table import LatencyTable, Timing
+from ofa_core.layers import Layer
 from ofa_core.measure.files import distinct_layers
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.official import OfficialPredictor
@@ -64,6 +68,17 @@ def test_near_the_best_known(space: Space, table: LatencyTable, official: Offici
         assert one.evaluations < 35_000
     chance = random_search(space, official, table, budget_ms=budget, evaluations=found[0].evaluations, resolutions=RESOLUTIONS)
     assert chance.accuracy < found[0].accuracy - 0.005
+
+
+@pytest.mark.parametrize(("budget", "seed"), [(30, 0), (35, 1)])
+def test_high_effort_finds_narrow_basins(
+    space: Space, table: LatencyTable, official: OfficialPredictor, budget: int, seed: int
+) -> None:
+    found = search(space, official, table, budget_ms=float(budget), seed=seed, resolutions=RESOLUTIONS, effort="high")
+    assert found.latency_ms is not None
+    assert found.latency_ms <= budget
+    assert found.accuracy > BEST[budget] - 0.0005
+    assert found.evaluations < 360_000
 
 
 def test_equal_seeds_give_equal_results(space: Space, table: LatencyTable, official: OfficialPredictor) -> None:
@@ -151,20 +166,31 @@ def test_published_evolution(space: Space, table: LatencyTable, official: Offici
     assert found.latency_ms <= 25
 
 
-def test_targets_and_front() -> None:
+def small_case(**milliseconds: Callable[[Layer], float]) -> tuple[Space, AccuracyPredictor, dict[str, LatencyTable]]:
+    """A small space, a predictor that holds large networks to be good, and a table for each device."""
     space = get_space("ofa_small", resolutions=(20, 28))
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(60)]
     macs = np.array([space.cost(arch, 10).macs for arch in archs])
     predictor = AccuracyPredictor.fit(space, archs, 0.5 + 0.4 * (macs - macs.min()) / np.ptp(macs))
-    layers = {layer.key: Timing(1, layer.macs / 1e6, 0.0) for layer in distinct_layers(space, space.resolutions, 10)}
-    table = LatencyTable({"kind": "host"}, "uint8", space.resolutions, 10, layers=layers)
+    layers = distinct_layers(space, space.resolutions, 10)
+    tables = {
+        device: LatencyTable(
+            {"kind": device}, "uint8", space.resolutions, 10, layers={layer.key: Timing(1, of(layer), 0.0) for layer in layers}
+        )
+        for device, of in milliseconds.items()
+    }
+    return space, predictor, tables
 
-    def params(**targets: TargetParams) -> SearchParams:
-        return SearchParams(device="host", engine="evolution", effort="normal", objective="top1", targets=targets)
 
+def search_params(**targets: TargetParams) -> SearchParams:
+    return SearchParams(device="host", engine="evolution", effort="normal", objective="top1", targets=targets)
+
+
+def test_targets_and_front() -> None:
+    space, predictor, tables = small_case(host=lambda layer: layer.macs / 1e6)
     fractions = {f"at{round(100 * f)}": TargetParams(fraction=f) for f in (0.0, 0.5, 1.0)}
-    results, front = search_targets(params(**fractions), space, predictor, table, 0)
+    results, front = search_targets(search_params(**fractions), space, predictor, tables, 0)
     low, middle, high = results.values()
     assert middle["budget_ms"] == pytest.approx((low["budget_ms"] + high["budget_ms"]) / 2)
     assert low["predicted_latency_ms"] < middle["predicted_latency_ms"] <= high["predicted_latency_ms"]
@@ -178,4 +204,31 @@ def test_targets_and_front() -> None:
     within = front[front["latency_ms"] <= middle["budget_ms"]]
     assert within["objective"].max() >= middle["predicted_top1"] - 1e-9
     with pytest.raises(ValueError, match=r"search\.targets\.a: budget_ms: 0\.001 cannot be met"):
-        search_targets(params(a=TargetParams(latency_ms=0.001)), space, predictor, table, 0)
+        search_targets(search_params(a=TargetParams(latency_ms=0.001)), space, predictor, tables, 0)
+
+
+def test_targets_of_several_devices() -> None:
+    """One on which time follows the arithmetic, and one on which it follows the weights: each target keeps its own budget."""
+    space, predictor, tables = small_case(host=lambda layer: layer.macs / 1e6, phone=lambda layer: 1e-3 + layer.params / 1e4)
+    targets = {
+        "here": TargetParams(fraction=0.4),
+        "phone": TargetParams(fraction=0.4, device="phone"),
+        "roomy": TargetParams(fraction=1.0, device="phone"),
+    }
+    results, front = search_targets(search_params(**targets), space, predictor, tables, 0)
+    assert {name: result["device"] for name, result in results.items()} == {"here": "host", "phone": "phone", "roomy": "phone"}
+    assert results["phone"]["requested"] == {"fraction": 0.4, "device": "phone"}
+    assert results["phone"]["measured_on"] == {"kind": "phone"}
+    for result in results.values():
+        arch = Arch.from_dict(result["arch"])
+        assert result["predicted_latency_ms"] == pytest.approx(tables[result["device"]].predict(space, arch))
+        assert result["predicted_latency_ms"] <= result["budget_ms"] * (1 + 1e-9)
+    assert results["here"]["arch"] != results["phone"]["arch"]
+    assert results["here"]["budget_ms"] != pytest.approx(results["phone"]["budget_ms"])
+    assert list(front["device"].unique()) == ["host", "phone"]
+    for _, rows in front.groupby("device"):
+        assert rows["latency_ms"].is_monotonic_increasing
+        assert rows["objective"].is_monotonic_increasing
+    lacking = {**tables, "phone": replace(tables["phone"], layers=dict(list(tables["phone"].layers.items())[1:]))}
+    with pytest.raises(ValueError, match=r"build_latency_table\.devices\.phone: .*not in the latency table"):
+        search_targets(search_params(**targets), space, predictor, lacking, 0)

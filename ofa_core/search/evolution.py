@@ -3,14 +3,17 @@
 Once-for-All evolves one population with random mutation and crossover (appendix A). Here each resolution and depth vector
 (stratum) starts with one network; all climb by Lagrangian steps along the predictor's slopes; the best of many strata are
 crossed over, their children climb as well; and the best are polished by exact changes of two units at once. An evolutionary
-algorithm with local search is called memetic (Moscato, 1989).
+algorithm with local search is called memetic (Moscato, 1989). With effort `high` the most promising strata are then searched
+apart, fewer and longer from round to round (successive halving, Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943):
+the best networks lie in narrow basins, which a population of one stratum finds and one of all strata loses. Not every such
+population finds the narrowest, so that several small ones are better than one large one.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ofa_core.search.moves import climb, cross, exchange, starts
+from ofa_core.search.moves import climb, cross, exchange, move_depths, starts
 from ofa_core.search.problem import Members, Problem
 
 MUTATION = 0.15
@@ -18,10 +21,24 @@ MUTATION = 0.15
 PAIRS = 150
 """Exact paired changes tried at a time when polishing, and by slopes:"""
 PAIRS_BY_SLOPES = 20
+STRATUM_MUTATION = 0.1
+"""The same where one stratum evolves apart."""
+MOVED = 10
+"""Members that are moved to other depths after each round."""
 LEAST_GAIN = 1e-6
 """Of the objective, for polishing to go on."""
 MOST_STARTS = 2000
 """Strata that start; of more (many resolutions), those whose first network is best go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """A step of successive halving: in each of the best `strata` a population of its own evolves."""
+
+    strata: int
+    population: int
+    """Members of a stratum, and children of a generation."""
+    generations: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +54,28 @@ class Settings:
     """Members of one stratum in the population, at most."""
     polished: int
     """Members that exact paired changes are tried on, at the end."""
-    islands: int = 1
-    """Independent populations, polished together."""
+    rounds: tuple[Round, ...] = ()
+    """After the population of all strata; each goes on with the best strata of what was found until then, each apart, and
+    then moves the best to other depths and crosses members of all strata: what one found reaches those beside it."""
 
 
 EFFORTS = {
     "normal": Settings(population=64, children=48, generations=22, per_stratum=2, polished=10),
-    "high": Settings(population=400, children=256, generations=40, per_stratum=8, polished=40, islands=2),
+    "high": Settings(
+        population=256,
+        children=96,
+        generations=20,
+        per_stratum=2,
+        polished=40,
+        rounds=(
+            Round(strata=28, population=8, generations=2),
+            Round(strata=10, population=20, generations=4),
+            Round(strata=4, population=24, generations=7),
+            *[Round(strata=2, population=28, generations=7)] * 3,
+        ),
+    ),
 }
-"""With the official predictor on one core: up to 0.8 s and 28,000 evaluations, and 8 s and 290,000."""
+"""With the official predictor on one core: up to 0.8 s and 28,000 evaluations, and 8.6 s and 335,000."""
 PUBLISHED = Settings(population=100, children=100, generations=500, per_stratum=100, polished=0)
 """Those of Once-for-All, for the engine `published`."""
 FRONT = Settings(population=32, children=24, generations=6, per_stratum=2, polished=2)
@@ -58,11 +88,16 @@ def evolve(problem: Problem, settings: Settings, rng: np.random.Generator, known
     known: members found for other budgets, which may be over this one's.
     """
     best = _population(problem, settings, rng, known)
-    for _ in range(1, settings.islands):
-        best = best.join(_population(problem, settings, rng, known))
+    for of_round in settings.rounds:
+        strata = problem.select(best, of_round.strata, 1).stratum
+        for stratum in strata:
+            best = best.join(_stratum(problem, of_round, rng, stratum))
+        moved = move_depths(problem, problem.select(best, MOVED, 2))
+        best = best.join(_improve(problem, climb(problem, moved, (6, 2)), PAIRS_BY_SLOPES, exact=False))
+        size = of_round.population
+        best = best.join(_generations(problem, of_round, rng, problem.select(best, 2 * size, size // 4)))
     best = problem.select(best, settings.population, settings.population)
-    for i in range(min(settings.polished, len(best.value))):
-        best = best.join(_polish(problem, best.take(slice(i, i + 1))))
+    best = best.join(_improve(problem, best.take(slice(0, settings.polished)), PAIRS, exact=True))
     return problem.select(best, settings.population, settings.population)
 
 
@@ -87,13 +122,41 @@ def _population(problem: Problem, settings: Settings, rng: np.random.Generator, 
     return members
 
 
-def _polish(problem: Problem, member: Members) -> Members:
-    """The member after exact paired changes, as long as they help.
+def _stratum(problem: Problem, of_round: Round, rng: np.random.Generator, stratum: int) -> Members:
+    """A population of one stratum, best first, begun with random members only: those known already would soon be all of it."""
+    size, units = of_round.population, len(problem.units)
+    members = starts(problem, np.full(2 * size, stratum), rng)
+    for _ in range(3):
+        members = climb(problem, members, (units, 6))
+    members = _improve(problem, problem.select(members, size, size), PAIRS_BY_SLOPES, exact=False, most=2)
+    return _generations(problem, of_round, rng, problem.select(members, size, size))
+
+
+def _generations(problem: Problem, of_round: Round, rng: np.random.Generator, members: Members) -> Members:
+    """Members, best first, after generations whose children each end at a local optimum or close to one.
+
+    Crossing such members finds narrow basins that few descents from random members reach.
+    """
+    size = of_round.population
+    for _ in range(of_round.generations):
+        children = cross(problem, members, size, STRATUM_MUTATION, rng)
+        children = climb(problem, climb(problem, children, (6, 2)), (3, 2))
+        children = _improve(problem, problem.select(children, size, size), PAIRS_BY_SLOPES, exact=False, most=2)
+        members = problem.select(members.join(children), len(members.value), size)
+    return members
+
+
+def _improve(problem: Problem, members: Members, pairs: int, exact: bool, most: int | None = None) -> Members:
+    """Members after paired changes, as long as they help, but at most `most`.
 
     By more than rounding: the same network in another batch may have another last digit, and would be gone back to for ever.
     """
-    while True:
-        better = exchange(problem, member, PAIRS, exact=True)
-        if better.value[0] <= member.value[0] + LEAST_GAIN:
-            return member
-        member = better
+    options, stratum, value = members.options.copy(), members.stratum, members.value.copy()
+    left = np.arange(len(value))
+    while len(left) and most != 0:
+        better = exchange(problem, Members(options[left], stratum[left], value[left]), pairs, exact)
+        gained = better.value > value[left] + LEAST_GAIN
+        left, better = left[gained], better.take(gained)
+        options[left], value[left] = better.options, better.value
+        most = most and most - 1
+    return Members(options, stratum, value)

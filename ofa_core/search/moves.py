@@ -7,7 +7,6 @@ this is the Lagrangian relaxation of the multiple-choice knapsack problem (Kelle
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -74,23 +73,34 @@ def starts(problem: Problem, strata: np.ndarray, rng: np.random.Generator) -> Me
 def cross(problem: Problem, parents: Members, count: int, mutation: float, rng: np.random.Generator) -> Members:
     """`count` children: the stratum of one parent, which the better are more often, and each unit of one of both.
 
-    A unit is drawn anew with probability `mutation`. Children over the budget are repaired: the Lagrangian step from the
-    fastest member that keeps as much of the child as the budget allows.
+    A unit is drawn anew with probability `mutation`. Children over the budget are repaired.
     """
     first = rng.integers(len(parents.value), size=(2, count)).min(0)  # parents stand best first
     second = rng.integers(len(parents.value), size=count)
     shape = (count, len(problem.sizes))
     options = np.where(rng.random(shape) < 0.5, parents.options[first], parents.options[second])
     options = np.where(rng.random(shape) < mutation, rng.integers(problem.sizes, size=shape), options)
-    stratum = parents.stratum[first]
-    over = np.flatnonzero(problem.cost_of(options, stratum) > problem.limit)
+    return _repaired(problem, options, parents.stratum[first])
+
+
+def move_depths(problem: Problem, members: Members) -> Members:
+    """Each member in all strata that are one step of one depth away, as near to it as the budget allows."""
+    steps = np.abs(problem.depths[:, None] - problem.depths[members.stratum]).sum(2)  # (strata, n)
+    stratum, member = np.nonzero((steps == 1) & (problem.resolution[:, None] == problem.resolution[members.stratum]))
+    return _repaired(problem, members.options[member], stratum)
+
+
+def _repaired(problem: Problem, options: np.ndarray, stratum: np.ndarray) -> Members:
+    """Members of options (n, units); where they are over the budget, the Lagrangian step from the fastest member that keeps as
+    much of them as the budget allows."""
+    options, over = options.copy(), np.flatnonzero(problem.cost_of(options, stratum) > problem.limit)
     if len(over):
         effects = problem.effects(options[over], stratum[over])
         np.put_along_axis(effects, options[over][:, :, None], STICKINESS, 2)
         fastest = problem.fastest[stratum[over]]
         effects = effects - np.take_along_axis(effects, fastest[:, :, None], 2)
         extra = problem.extra_costs(fastest, stratum[over])
-        options[over] = lagrangian(problem, fastest, stratum[over], effects, extra, shape[1])
+        options[over] = lagrangian(problem, fastest, stratum[over], effects, extra, options.shape[1])
     return problem.evaluate(options, stratum)
 
 
@@ -100,55 +110,62 @@ def exchange(problem: Problem, members: Members, count: int, exact: bool) -> Mem
     Tried are those whose two effects promise most and that keep the budget: one unit often pays for another.
     exact: the effects are those of all single changes, evaluated (and candidates as well), not slopes.
     """
-    found = [_exchange_one(problem, members.take(slice(i, i + 1)), count, exact) for i in range(len(members.value))]
-    return Members(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-def _exchange_one(problem: Problem, member: Members, count: int, exact: bool) -> Members:
-    options, stratum = member.options, member.stratum
-    extra = problem.extra_costs(options, stratum)[0]
-    effects, best = problem.effects(options, stratum)[0] if not exact else None, member
-    others = problem.real & problem.present[stratum[0]][:, None]
-    others[np.arange(len(others)), options[0]] = False  # no change
-    units, chosen = np.nonzero(others)
-    room = problem.limit - problem.cost_of(options, stratum)[0]
-    costs = extra[units, chosen]
-    if effects is None:
-        singles = problem.evaluate(*_changed(member, units[:, None], chosen[:, None]))
-        gains = singles.value - member.value
-        fitting = np.where(costs <= room, singles.value, -np.inf)
-        if fitting.max() > best.value[0]:
-            best = _within(problem, singles.take(np.array([fitting.argmax()])), best)
+    options, stratum, _ = members
+    extra, room = problem.extra_costs(options, stratum), problem.limit - problem.cost_of(options, stratum)
+    others = problem.real & problem.present[stratum][:, :, None]
+    np.put_along_axis(others, options[:, :, None], False, 2)  # no change
+    best = members
+    if exact:
+        member, units, chosen = np.nonzero(others)
+        singles = problem.evaluate(*_changed(members, member, units[:, None], chosen[:, None]))
+        effects = np.zeros(others.shape)
+        effects[others] = singles.value - members.value[member]
+        best = _best(problem, best, member, singles)
     else:
-        gains = effects[units, chosen]
-    first, second = _pairs(len(units))
-    possible = (costs[first] + costs[second] <= room) & (units[first] != units[second])
-    promise = np.where(possible, gains[first] + gains[second], -np.inf)
-    top = np.argpartition(-promise, min(count, len(promise) - 1))[:count]
-    top = top[np.isfinite(promise[top])]
-    first, second = first[top], second[top]
-    both = _changed(member, units[np.stack([first, second], 1)], chosen[np.stack([first, second], 1)])
-    return _within(problem, problem.evaluate(*both), best)
+        effects = problem.effects(options, stratum)
+    others &= ~_dominated(effects, extra, problem.real)
+    found = [_pairs(*arrays, count) for arrays in zip(effects, extra, others, room, strict=True)]
+    units, chosen = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    member = np.repeat(np.arange(len(found)), [len(pairs) for pairs, _ in found])
+    return _best(problem, best, member, problem.evaluate(*_changed(members, member, units, chosen)))
 
 
-def _within(problem: Problem, candidates: Members, best: Members) -> Members:
-    """The best of the candidates that keep the budget and of `best`."""
-    if not len(candidates.value):
-        return best
+def _dominated(effects: np.ndarray, extra: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Which options (n, units, options) another of the same unit beats in cost or effect and equals in the other; the present
+    option, without effect and cost, is one of these."""
+    gain, cost = effects[..., None] - effects[..., None, :], extra[..., None] - extra[..., None, :]
+    return ((gain <= 0) & (cost >= 0) & ((gain < 0) | (cost > 0)) & real[:, None]).any(3)
+
+
+def _pairs(
+    effects: np.ndarray, extra: np.ndarray, others: np.ndarray, room: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Units and options, (at most `count`, 2) each, of the most promising changes of two units that keep the budget.
+
+    effects, extra, others (units, options): of single changes, and which there are.
+    """
+    units, chosen = np.nonzero(others)
+    gains, costs = effects[units, chosen], extra[units, chosen]
+    possible = (costs[:, None] + costs <= room) & (units[:, None] < units)
+    promise = np.where(possible, gains[:, None] + gains, -np.inf).ravel()
+    top = np.argpartition(-promise, count)[:count] if count < len(promise) else np.arange(len(promise))
+    pairs = np.stack(np.divmod(top[np.isfinite(promise[top])], max(len(units), 1)), 1)
+    return units[pairs], chosen[pairs]
+
+
+def _best(problem: Problem, members: Members, member: np.ndarray, candidates: Members) -> Members:
+    """Each member, or the best of its candidates that keep the budget; member (candidates,): whose candidate each is."""
     fits = problem.cost_of(candidates.options, candidates.stratum) <= problem.limit
-    candidates = candidates.take(fits)
-    if not len(candidates.value) or candidates.value.max() <= best.value[0]:
-        return best
-    return candidates.take(np.array([candidates.value.argmax()]))
+    order = np.flatnonzero(fits)[np.lexsort((candidates.value[fits], member[fits]))]
+    last = order[np.flatnonzero(np.diff(member[order], append=-1))]
+    last = last[candidates.value[last] > members.value[member[last]]]
+    options, value = members.options.copy(), members.value.copy()
+    options[member[last]], value[member[last]] = candidates.options[last], candidates.value[last]
+    return Members(options, members.stratum, value)
 
 
-def _changed(member: Members, units: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Options and strata of the member with other options in some units; units, chosen (n, changes)."""
-    options = np.repeat(member.options, len(units), 0)
+def _changed(members: Members, member: np.ndarray, units: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Options and strata of members (by index, (n,)) with other options in some units; units, chosen (n, changes)."""
+    options = members.options[member]
     options[np.arange(len(units))[:, None], units] = chosen
-    return options, np.repeat(member.stratum, len(units))
-
-
-@lru_cache(maxsize=16)
-def _pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.triu_indices(count, 1)
+    return options, members.stratum[member]

@@ -1,6 +1,6 @@
 """Search targets: named latency budgets, in milliseconds or as a place between a table's fastest and slowest network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,30 +15,32 @@ from ofa_core.search.fleet import Comparison, Fleet, Target
 from ofa_core.search.params import SearchParams
 from ofa_core.space import Space
 
-DEVIATIONS = {"top1": 0.0, "lower_bound": 1.0}
+DEVIATIONS = {"top1": 0.0, "int8_top1": 0.0, "lower_bound": 1.0}
 
 
 def search_targets(
     params: SearchParams,
     space: Space,
     predictor: AccuracyPredictor | OfficialPredictor,
-    table: LatencyTable,
+    tables: Mapping[str, LatencyTable],
     seed: int,
     progress: Callable[[Sequence[Any]], Any] = list,
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
-    """For every target the best sub-network as JSON-ready values, and the Pareto front of all that was evaluated.
+    """For every target the best sub-network as JSON-ready values, and each device's Pareto front of all that was evaluated.
 
+    tables: by device, of all devices that targets name. One fleet searches for all of them and shares what it evaluates.
     progress: wraps what is gone through, as tqdm does. Raises ValueError, naming the target, when no sub-network meets it.
     """
-    cost = AdditiveCost.latency(space, table, space.resolutions)
-    lowest, highest = cost_range(space, cost)
-    limits = {
-        name: lowest + target.fraction * (highest - lowest) if target.fraction is not None else target.latency_ms
-        for name, target in params.targets.items()
-    }
+    devices = params.devices
+    costs = {device: _cost(space, device, tables[device]) for device in sorted(set(devices.values()))}
+    ranges = {device: cost_range(space, cost) for device, cost in costs.items()}
+    limits = {}
+    for name, target in params.targets.items():
+        lowest, highest = ranges[devices[name]]
+        limits[name] = lowest + target.fraction * (highest - lowest) if target.fraction is not None else target.latency_ms
     # The fastest network's latency is a sum whose last digit depends on the order.
-    budgets = {name: Target(device=params.device, limit=float(limit or 0) * (1 + 1e-12)) for name, limit in limits.items()}
-    fleet = Fleet(space, predictor, {params.device: cost}, seed, DEVIATIONS[params.objective])
+    budgets = {name: Target(device=devices[name], limit=float(limit or 0) * (1 + 1e-12)) for name, limit in limits.items()}
+    fleet = Fleet(space, predictor, costs, seed, DEVIATIONS[params.objective])
     try:
         found = fleet.search(budgets, params.engine, params.effort, progress)
     except ValueError as error:
@@ -46,9 +48,17 @@ def search_targets(
     results = {}
     for name, compared in found.items():
         requested = {key: value for key, value in asdict(params.targets[name]).items() if value is not None}
-        head = {"target": name, "requested": requested, "budget_ms": limits[name], "engine": params.engine}
+        head = {"target": name, "device": devices[name], "requested": requested, "budget_ms": limits[name]}
+        head |= {"engine": params.engine, "objective": params.objective, "measured_on": tables[devices[name]].device}
         results[name] = head | describe(compared) | _interval(predictor, compared)
     return results, fleet.front(progress=progress)
+
+
+def _cost(space: Space, device: str, table: LatencyTable) -> AdditiveCost:
+    try:
+        return AdditiveCost.latency(space, table, space.resolutions)
+    except KeyError as error:
+        raise ValueError(f"build_latency_table.devices.{device}: {error.args[0]}") from None
 
 
 def describe(compared: Comparison) -> dict[str, Any]:
