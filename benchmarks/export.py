@@ -13,40 +13,42 @@ from pathlib import Path
 
 import numpy as np
 
+from ofa_core.export.integer import calibrate, quantize
 from ofa_core.export.operators import operators
-from ofa_core.export.tflite import convert_float, convert_integer
+from ofa_core.export.tflite import convert_float
 from ofa_core.export.twin import build_twin
 from ofa_core.latency.device import device_name, host_device
 from ofa_core.layers import Layer
 from ofa_core.measure.files import layer_file
-from ofa_core.measure.host import HostDevice
+from ofa_core.measure.host import time_in_turns
 from ofa_core.nn.network import Network
 from ofa_core.training.weights import load_network
 from ofa_core.zoo import load_specialized
 
 
-def whole(net: Network, others: list[Path], device: HostDevice) -> dict[str, float]:
+def whole(net: Network, others: list[Path], seconds: float) -> dict[str, float]:
     """Milliseconds of the whole network in every form, and of other files."""
     resolution = net.active[0].resolution
     noise = np.random.default_rng(0).integers(0, 256, (8, resolution, resolution, 3), dtype=np.uint8)
     swishes = any(layer.act == "h_swish" for layer in net.active)
     contents = {path.name: path.read_bytes() for path in others}
     for form in ("composed", "fused") if swishes else ("composed",):
-        twin = build_twin(net, hard_swish=form)
+        float_file = convert_float(build_twin(net, hard_swish=form))
         suffix = f", {form} hard swish" if swishes else ""
-        contents |= {f"float{suffix}": convert_float(twin), f"uint8{suffix}": convert_integer(twin, noise)}
+        uint8_file = quantize(float_file, calibrate(net, noise, "minmax", form))
+        contents |= {f"float{suffix}": float_file, f"uint8{suffix}": uint8_file}
     print({name: dict(operators(content)) for name, content in contents.items()})
-    return {name: timing.median_ms for name, timing in device.time(contents, "networks").items()}
+    return time_in_turns(contents, seconds=seconds)
 
 
-def layers(net: Network, device: HostDevice) -> list[dict[str, object]]:
+def layers(net: Network, seconds: float) -> list[dict[str, object]]:
     """Milliseconds of every distinct layer, alone in a file, float and int8, the slowest gain first."""
     distinct: dict[str, Layer] = {layer.key: layer for layer in net.active}
     contents = {(key, dtype): layer_file(layer, dtype) for key, layer in distinct.items() for dtype in ("float32", "uint8")}
-    timings = device.time({" ".join(name): content for name, content in contents.items()}, "layers")
+    timings = time_in_turns({" ".join(name): content for name, content in contents.items()}, seconds=seconds)
     rows = []
     for key, layer in distinct.items():
-        exact, coarse = (timings[f"{key} {dtype}"].median_ms for dtype in ("float32", "uint8"))
+        exact, coarse = (timings[f"{key} {dtype}"] for dtype in ("float32", "uint8"))
         row = {"layer": key, "macs": layer.macs, "float_ms": exact, "int8_ms": coarse, "int8_over_float": coarse / exact}
         rows.append(row)
     return sorted(rows, key=lambda row: -row["int8_over_float"])
@@ -61,8 +63,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     net = load_specialized(*args.network) if len(args.network) == 2 else load_network(args.network[0])[0]
-    device = HostDevice(instances=5, seconds=args.seconds)
-    found = {"device": device_name(host_device(1)), "networks": whole(net, args.other, device), "layers": layers(net, device)}
+    found = {"device": device_name(host_device(1)), "networks": whole(net, args.other, args.seconds)}
+    found["layers"] = layers(net, args.seconds)
     if args.json:
         print(json.dumps(found, indent=2))
         return

@@ -57,7 +57,7 @@ def run(data: Path, schedule: Schedule, shared: TrainingParams, seed: int, init:
         train(net, images, sample, SPACE.resolutions, schedule, shared, phase="full", seed=seed, work=Path(work))
     if out is not None:
         save_weights(out, net, describe(net, full_choices(SPACE)))
-    evaluator = Evaluator(images, Images(data, "val"), min(shared.bn_images, len(images)), seed)
+    evaluator = Evaluator(images, Images(data, "val"), shared.bn_images, seed)
     return evaluator.top1(net, SPACE.largest(SIZE))
 
 

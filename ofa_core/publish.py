@@ -23,12 +23,12 @@ from ofa_core.netconfig import arch_of_config, read_config
 from ofa_core.nn.network import Network
 from ofa_core.params import parse
 from ofa_core.release import SHA256SUMS, ReleasedModel, write_release
-from ofa_core.training.weights import load_network
+from ofa_core.training.weights import load_network, load_ranges
 from ofa_core.zoo import load_specialized
 
 COMPARED = 100
 """Most images on which the formats are compared with torch."""
-BOUNDS = {"max_float_difference": 1e-4, "min_kernel_agreement": 0.5}
+BOUNDS = {"max_float_difference": 1e-4, "min_kernel_agreement": 0.5, "min_simulation_agreement": 0.5}
 """What no sound conversion fails: kernels that round differently part ways on a fifth of the photos of a narrow network."""
 
 
@@ -47,7 +47,7 @@ def export(
 ) -> dict[str, Any]:
     """Converts a network, checks the files against it and makes `out` a release of the one model `model`.
 
-    network: net.config and weights, or one .safetensors file.
+    network: net.config and weights, or one .safetensors file, whose ranges of activations are used where it has any.
     calibrate: folder or .zip with images at any depth. `calibration_images` of them, drawn with `seed`, give integer files
     their ranges; formats are compared on the others, where there are any.
     out: a new folder, an empty one, or one that this function made.
@@ -56,7 +56,7 @@ def export(
     resolution / 0.875 for published networks, and no crop for those of this pipeline.
     imagenet_normalization: the network was trained on pixels normalised by ImageNet's mean and standard deviation.
     labels: a file with a class a line; None is the numbers of the classes.
-    conversion: formats, hard_swish, background, keep_float.
+    conversion: formats, hard_swish, background, calibration, keep_float.
 
     Returns the manifest entry with `parity`, how far formats, kernels and layers agree. Raises ValueError, one line, for
     anything that does not fit; `out` is untouched then.
@@ -70,8 +70,9 @@ def export(
     if imagenet_normalization:
         net = with_normalization(net, IMAGENET_MEAN, IMAGENET_STD)
     hard_swish, times = choose_hard_swish(params.hard_swish, net.active)
+    ranges = load_ranges(network[0]) if len(network) == 1 else None
     try:
-        exported = export_network(net, classes, params, hard_swish, calibration, others, weights)
+        exported = export_network(net, classes, params, hard_swish, calibration, others, weights, ranges)
     except ValueError as error:
         raise ValueError(f"{network[-1]}: {error}") from None
     entry = _entry(exported, arch, rule, len(calibration))

@@ -1,6 +1,7 @@
 """Stage export: a target's network as TFLite, ONNX and other files, once they are found to agree with it."""
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,42 +10,55 @@ from ofa_core import files
 from ofa_core.data.packed import load_split
 from ofa_core.data.resize import resize, to_rgb
 from ofa_core.export.accuracy import check_drop, int8_drop
+from ofa_core.export.candidates import choose, load_candidates
 from ofa_core.export.formats import export_network, write
+from ofa_core.export.integer import calibrate
 from ofa_core.export.params import ExportParams
 from ofa_core.measure.activation import choose_hard_swish
+from ofa_core.measure.mixed import choose_keep_float
 from ofa_core.stage import exit_cleanly, running
-from ofa_core.training.weights import load_network
 
 
 def main() -> None:
-    """Writes build/exported/TARGET/, reports/export/TARGET.json and the errors of layers, TARGET.csv."""
+    """Writes build/exported/TARGET/, reports/export/TARGET.json, the errors of layers, TARGET.csv, and TARGET_scales.csv."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target
     with running(f"export@{name}") as stage:
         params = stage.params.read("export", ExportParams)
-        weights = stage.input(files.specialized(name))
+        folder = stage.input(files.specialized(name))
         dataset = stage.input(files.DATASET)
         train, val = load_split(dataset, "train"), load_split(dataset, "val")
 
-        net, arch = load_network(weights)
+        found = load_candidates(folder)
+        net, arch = found[0].network, found[0].arch
         count = min(params.calibration_images, len(train.images))
         chosen = np.random.default_rng(params.calibration_seed).choice(len(train.images), count, replace=False)
         calibration = to_rgb(resize(train.images[chosen], arch.r))
-        images = to_rgb(resize(val.images, arch.r))
+        images, labels = to_rgb(resize(val.images, arch.r)), val.labels
         hard_swish, times = choose_hard_swish(params.hard_swish, net.active)
+        best, top1 = choose(found, params, hard_swish, calibration, images, labels)
+        choice: dict[str, object] = {}
+        if params.choose_float is not None:
+            ranges = best.ranges or calibrate(best.network, calibration, params.calibration, hard_swish)
+            rest = np.setdiff1d(np.arange(len(train.images)), chosen)[: params.choose_float.images]
+            others = to_rgb(resize(train.images[rest], arch.r))
+            mixed = choose_keep_float(best.network, ranges, hard_swish, others, params.choose_float, params.keep_float)
+            params, choice = replace(params, keep_float=mixed.keep_float), {"choose_float": mixed._asdict()}
         exported = export_network(
-            net, train.classes, params, hard_swish, calibration, images[: params.parity_images], weights.read_bytes()
-        )
-        drop = int8_drop(exported.float_file, exported.content["uint8"], images, val.labels + params.background)
+            best.network, train.classes, params, hard_swish, calibration, images[: params.parity_images],
+            best.path.read_bytes(), best.ranges,
+        )  # fmt: skip
+        drop = int8_drop(exported.float_file, exported.content["uint8"], images, labels + params.background)
         check_drop(drop, params.max_int8_drop)
 
         write(files.exported(name), exported, exported.description | {"arch": arch.to_dict()})
         sizes = {path.name: path.stat().st_size for path in sorted(files.exported(name).iterdir())}
         report = exported.report | drop | {"split": "val", "bytes": sizes, "hard_swish": hard_swish, "hard_swish_ms": times}
+        report |= {"released": best.quantization, "candidates_top1": top1} | choice
         files.write_json(files.report("export", name), report)
-        layers = pd.DataFrame(exported.layers).to_csv(index=False)
-        files.write_bytes(files.report("export", name, ".csv"), layers.encode())
+        for suffix, rows in ((".csv", exported.layers), ("_scales.csv", exported.scales)):
+            files.write_bytes(files.report("export", name, suffix), pd.DataFrame(rows).to_csv(index=False).encode())
 
 
 if __name__ == "__main__":

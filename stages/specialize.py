@@ -8,16 +8,17 @@ from ofa_core.nn import build_supernet
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
 from ofa_core.training.distributed import joined
-from ofa_core.training.evaluation import Evaluator, top1, use_threads
+from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.params import SpecializeParams, TrainingParams
+from ofa_core.training.params import TrainingParams
 from ofa_core.training.report import cost
-from ofa_core.training.specialize import fine_tune, saved_top1
-from ofa_core.training.weights import load_full, load_weights, save_network
+from ofa_core.training.specialize import save_checked, specialize_all
+from ofa_core.training.specialize_params import SpecializeParams
+from ofa_core.training.weights import load_full, load_weights
 
 
 def main() -> None:
-    """Writes build/specialized/TARGET.safetensors and reports/specialize/TARGET.json."""
+    """Writes build/specialized/TARGET/ and reports/specialize/TARGET.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target
@@ -39,24 +40,21 @@ def main() -> None:
         teacher = load_full(full, supernet)
         origin = load_weights(weights, supernet)
         metrics = {"split": "val", "supernet_top1": evaluator.top1(supernet, arch)}
-        net = supernet.extract(arch)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
-            if params.epochs:
-                progress = fine_tune(
-                    net, arch.r, train_images, teacher, params, shared, phase=stage.name, seed=seed, work=work, group=group
-                )
-                metrics |= cost(progress.seconds, group)
+            found, seconds = specialize_all(
+                supernet.extract(arch), evaluator, teacher, params, shared, phase=stage.name, seed=seed, work=work, group=group
+            )
             if not group.is_first:
                 return
-            evaluator.calibrate(net, arch.r)
-            expected, path = top1(net, evaluator.val_batches(arch.r)), files.specialized(name)
-            save_network(path, net, arch, origin)
-        saved = saved_top1(path, dataset, "val", shared.threads)
-        if abs(saved - expected) > params.max_top1_change:
-            path.unlink()
-            raise ValueError(f"{path}: top-1 on val is {saved:.4f} as written, {expected:.4f} in memory")
+            if seconds:
+                metrics |= cost(seconds, group)
+            with files.replacing_folder(files.specialized(name)) as new:
+                for kind, module in found.items():
+                    path = new / files.specialized_file(name, kind).name
+                    top1 = save_checked(path, module, arch, origin, evaluator, dataset, params.max_top1_change, shared.threads)
+                    metrics |= {"top1" if "top1" not in metrics else f"{kind}_top1": top1}
         size = space.cost(arch, len(train_images.classes))
-        metrics |= {"top1": saved, "macs": size.macs, "params": size.params}
+        metrics |= {"quantization": params.quantization, "macs": size.macs, "params": size.params}
         metrics |= {key: searched[key] for key in ("predicted_top1", "predicted_latency_ms")}
         files.write_json(files.report("specialize", name), metrics)
 

@@ -7,7 +7,7 @@ import pytest
 
 from ofa_core.export.contract import violations
 from ofa_core.export.quiet import quiet
-from ofa_core.export.tflite import convert_float, convert_integer
+from ofa_core.export.tflite import convert_float, convert_uint8
 from ofa_core.export.twin import build_twin, tf
 from tests.test_cli import ofa
 from tests.test_export import make_network, random_images
@@ -110,7 +110,7 @@ def test_classifiers_of_others(tmp_path):
 def test_the_command(capsys, tmp_path):
     """Ours, with 1000 classes and a background; and our float file, whose input is not uint8."""
     twin = build_twin(make_network("ofa_small", 0.5, 20, classes=1001))
-    (tmp_path / "model.tflite").write_bytes(convert_integer(twin, random_images(4, 20)))
+    (tmp_path / "model.tflite").write_bytes(convert_uint8(twin, random_images(4, 20)))
     (tmp_path / "model_float.tflite").write_bytes(convert_float(twin))
     code, out, _ = ofa(capsys, "verify", "--contract", "classification", str(tmp_path / "model.tflite"))
     assert (code, out) == (0, "model.tflite: OK\n")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ofa_core.export.folding import fold
+from ofa_core.export.integer import calibrate
 from ofa_core.export.onnx import export_onnx
 from ofa_core.export.operators import operators
 from ofa_core.export.params import ConversionParams
@@ -54,7 +55,9 @@ def make_network(name, width_mult, resolution, seed=0, classes=10):
 def conversion(**changes):
     """Parameters of a conversion that untrained networks meet."""
     values = {"formats": ("uint8", "float"), "hard_swish": "composed", "background": False, "keep_float": ()}
-    return ConversionParams(**(values | {"max_float_difference": 1e-5, "min_kernel_agreement": 0.0} | changes))
+    values |= {"calibration": "minmax", "max_float_difference": 1e-5}
+    values |= {"min_kernel_agreement": 0.0, "min_simulation_agreement": 0.0}
+    return ConversionParams(**(values | changes))
 
 
 def random_images(count, resolution, seed=0):
@@ -148,18 +151,6 @@ def test_hard_swish_fused_and_composed_are_equal():
             assert found["DEQUANTIZE"] == found["RELU6"] == found["RELU"] == 0
 
 
-def test_given_ranges_become_the_scales_of_the_file():
-    network = make_network("ofa_small", None, 20)
-    ranges = {"image": (-1.0, 1.0), "first_conv": (0.0, 6.0), "block_1.expand": (0.0, 3.0), "block_1.depthwise": (0.0, 1.5)}
-    twin = build_twin(network, ranges=ranges | {"block_1": (-4.0, 4.0)})
-    tensors = TFLiteModel(convert_uint8(twin, random_images(2, 20))).interpreter.get_tensor_details()
-    scales = [t["quantization"][0] for t in tensors]
-    for low, high in [*ranges.values(), (-4.0, 4.0)]:
-        assert any(scale == pytest.approx((high - low) / 255, rel=1e-5) for scale in scales)
-    with pytest.raises(ValueError, match=r"ranges: block_1\.middle"):
-        build_twin(network, ranges={"block_1.middle": (0, 1)})
-
-
 def test_parts_of_a_network_run_after_one_another():
     network = make_network("ofa_small_se", None, 20)
     weights, x = fold(network), random_images(1, 20).astype(np.float32) / 127.5 - 1
@@ -174,6 +165,8 @@ def test_bad_input_is_one_clear_line():
     twin = build_twin(network)
     for images in (random_images(0, 20), random_images(2, 24), random_images(2, 20).astype(np.float32)):
         with pytest.raises(ValueError, match="calibration images: "):
+            calibrate(network, images, "minmax", "composed")
+        with pytest.raises(ValueError, match=r"calibration (images|inputs): "):
             convert_uint8(twin, images)
     with pytest.raises(ValueError, match="calibration inputs"):
         convert_int8(twin, np.zeros((0, 20, 20, 3)))

@@ -19,10 +19,11 @@ from ofa_core.data.packed import pack
 from ofa_core.export.accuracy import check_drop, int8_drop
 from ofa_core.export.additions import with_background
 from ofa_core.export.formats import export_network, write
+from ofa_core.export.integer import calibrate, convert_integer
 from ofa_core.export.operators import check_operators, operators
 from ofa_core.export.parity import check_difference, check_kernels, compare, compare_kernels, layer_errors
 from ofa_core.export.runtime import TFLiteModel
-from ofa_core.export.tflite import convert_float, convert_integer, convert_uint8
+from ofa_core.export.tflite import convert_float
 from ofa_core.export.twin import build_twin, tf
 from ofa_core.measure.activation import choose_hard_swish
 from ofa_core.spaces import get_space
@@ -135,18 +136,18 @@ def test_some_layers_may_stay_float():
     network, exported = everything()
     images, calibration = random_images(12, 20, seed=1), random_images(8, 20)
     names = tuple(layer.name for layer in network.active if layer.name != "pool")
-    twin = build_twin(network)
-    content = convert_integer(twin, calibration, keep_float=names)
+    twin, ranges = build_twin(network), calibrate(network, calibration, "minmax", "composed")
+    content = convert_integer(network, ranges, keep_float=names)
     kept = compare(network, twin, {"uint8": content}, images)["uint8"]["largest_difference"]
     assert kept < 0.2 * exported.report["to_torch"]["uint8"]["largest_difference"]  # the input's rounding is left
-    model = TFLiteModel(convert_integer(twin, calibration, "int8", keep_float=("block_1",)))
+    model = TFLiteModel(convert_integer(network, ranges, io="int8", keep_float=("block_1",)))
     assert model.input_details["dtype"] == np.int8
     block = [t for t in model.interpreter.get_tensor_details() if t["name"].startswith("block_1/")]
     others = [t for t in model.interpreter.get_tensor_details() if t["name"].startswith("block_2/")]
     assert any(t["dtype"] == np.float32 for t in block)
     assert all(t["dtype"] != np.float32 for t in others)
     with pytest.raises(ValueError, match=r"^keep_float: 'block_99' is not a layer; there are first_conv, "):
-        convert_integer(twin, calibration, keep_float=("block_99",))
+        convert_integer(network, ranges, keep_float=("block_99",))
 
 
 def test_errors_of_layers_tell_where_the_loss_is():
@@ -159,7 +160,8 @@ def test_errors_of_layers_tell_where_the_loss_is():
     broken = make_network("ofa_small_se", None, 20)
     weight = broken.parts["block_2"].project.weight.data
     weight.copy_((weight / weight.abs().max() * 2).round() * weight.abs().max() / 2)
-    rows = layer_errors(exported.float_file, convert_uint8(build_twin(broken), calibration), images)
+    ranges = calibrate(broken, calibration, "minmax", "composed")
+    rows = layer_errors(exported.float_file, convert_integer(broken, ranges), images, ranges)
     before = min(row["sqnr_db"] for row in rows if row["layer"] in ("first_conv", "block_0", "block_1"))
     assert [row["sqnr_db"] for row in rows if row["layer"] == "block_2"][-1] < before - 6
 
@@ -200,7 +202,8 @@ def test_background_never_wins_and_changes_nothing_else():
     assert got[:, 0].max() <= 1 / 11
     np.testing.assert_array_equal(got.argmax(1) - 1, expected.argmax(1))
     calibration = random_images(8, 20, seed=1)
-    integer = [TFLiteModel(convert_uint8(build_twin(net), calibration)) for net in (network, wider)]
+    files_of = (convert_integer(net, calibrate(net, calibration, "minmax", "composed")) for net in (network, wider))
+    integer = [TFLiteModel(content) for content in files_of]
     scales = [sorted(t["quantization"][0] for t in model.interpreter.get_tensor_details())[-5:] for model in integer]
     np.testing.assert_allclose(*scales, rtol=1e-6)  # the output range is not wrecked
     np.testing.assert_array_equal(integer[1].predict(images).argmax(1) - 1, integer[0].predict(images).argmax(1))
@@ -226,7 +229,7 @@ def stage_folder(tmp_path):
     """A folder in which the stage export can run for the target demo."""
     space = get_space("ofa_small", 0.5)
     network = make_network("ofa_small", 0.5, 20)
-    save_network(tmp_path / files.specialized("demo"), network, arch_of(space, network), origin(space))
+    save_network(tmp_path / files.specialized_file("demo", "post"), network, arch_of(space, network), origin(space))
     text = re.sub(r"width_mult: 1.0", "width_mult: 0.5", (REPO / "params.yaml").read_text())
     (tmp_path / "params.yaml").write_text(text.replace("formats: [uint8, float, onnx, torch]", "formats: [uint8, torch]"))
     images, labels = random_images(40, 28), np.arange(40) % 10
@@ -270,16 +273,20 @@ def test_the_stage_writes_all_or_nothing(monkeypatch, capsys, stage_folder):
     assert line.startswith("error: twin: differs from torch by ")
     assert not list((stage_folder / "build").rglob("*xported*"))
     assert not (stage_folder / "reports").exists()
-    assert run(max_float_difference="1.0e-4", max_int8_drop=1, min_kernel_agreement=0) == (0, "")
+    assert run(max_float_difference="1.0e-4", max_int8_drop=1, min_kernel_agreement=0, min_simulation_agreement=0) == (0, "")
     report = json.loads((stage_folder / "reports/export/demo.json").read_text())
     assert report["split"] == "val"
     assert report["int8_drop"] == pytest.approx(report["top1_float"] - report["top1_uint8"])
     lines = (stage_folder / "reports/export/demo.csv").read_text().splitlines()
-    assert lines[0] == "position,layer,operator,sqnr_db,mean_error,scale"
-    assert ",classifier,FULLY_CONNECTED," in lines[-1]
+    assert lines[0] == "position,layer,tensor,operator,sqnr_db,mean_error,scale,same_values,mean_steps,largest_steps"
+    assert ",classifier,classifier,FULLY_CONNECTED," in lines[-1]
+    scales = (stage_folder / "reports/export/demo_scales.csv").read_text().splitlines()
+    assert len(scales) == 1 + sum(report["scales"][kind] for kind in ("activation", "weights", "bias"))
+    assert all(line.endswith(",True") for line in scales[1:])
+    assert report["released"] == "post"
     # A network with NaN in it leaves what was there before.
     before = files.md5(stage_folder / files.exported_file("demo", "uint8"))
-    spoil(stage_folder / files.specialized("demo"))
+    spoil(stage_folder / files.specialized_file("demo", "post"))
     code, line = run()
     assert code == 2
     assert re.fullmatch(r"error: [\w.]+: [\w. ]*holds values that are not finite", line)

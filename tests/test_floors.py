@@ -13,7 +13,7 @@ FLOORS = {
     "arch": 1, "layers": 1, "space": 1, "spaces": 1, "costs": 1, "params": 1, "files": 1, "stage": 1, "download": 1,
     "netconfig": 1, "baselines": 1,
     "nn": 2,
-    "data": 3, "predictor": 3, "latency": 3, "zoo": 3,
+    "data": 3, "predictor": 3, "latency": 3, "quantization": 3, "zoo": 3,
     "training": 4, "search": 4,
     "export": 5,
     "measure": 6,

@@ -16,7 +16,7 @@ def int8_drop(float_file: bytes, uint8_file: bytes, images: np.ndarray, labels: 
 
     images: uint8 (n, r, r, 3). labels: (n,), indices of outputs. Among tied probabilities, the first class counts.
     """
-    best = {name: _classes(name, file, images) for name, file in (("float", float_file), ("uint8", uint8_file))}
+    best = {name: classes_of(name, file, images) for name, file in (("float", float_file), ("uint8", uint8_file))}
     top1 = {name: float((found == labels).mean()) for name, found in best.items()}
     return {
         "top1_float": top1["float"],
@@ -35,7 +35,8 @@ def check_drop(found: Mapping[str, float], most: float) -> None:
         )
 
 
-def _classes(name: str, content: bytes, images: np.ndarray) -> np.ndarray:  # (n,)
+def classes_of(name: str, content: bytes, images: np.ndarray) -> np.ndarray:
+    """The class (n,) that a TFLite file gives each image uint8 (n, r, r, 3). name: of the file, for the progress bar."""
     model, found = TFLiteModel(content), []
     with tqdm(total=len(images), desc=f"{name} on val", unit="image", mininterval=1) as bar:
         for i in range(0, len(images), BATCH):

@@ -9,17 +9,24 @@ import numpy as np
 from ofa_core import files
 from ofa_core.export.additions import BACKGROUND, with_background
 from ofa_core.export.graphs import frozen_graph, saved_model
+from ofa_core.export.integer import calibrate, quantize
 from ofa_core.export.onnx import export_onnx
 from ofa_core.export.operators import check_operators
 from ofa_core.export.params import INTEGER, ConversionParams, HardSwish
 from ofa_core.export.parity import check_difference, check_kernels, compare, compare_kernels, layer_errors
 from ofa_core.export.runtime import TFLiteModel
-from ofa_core.export.tflite import convert_dynamic, convert_float, convert_float16, convert_integer
+from ofa_core.export.scales import check_scales, compare_scales
+from ofa_core.export.simulation import check_simulation, compare_simulation, drift, with_drift
+from ofa_core.export.tflite import convert_dynamic, convert_float, convert_float16
 from ofa_core.export.twin import Twin, build_twin
 from ofa_core.nn.network import Network
+from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
 
 LAYOUTS = {"onnx": "NCHW", "torch": "NCHW"}
 """Of the image; NHWC in all other formats."""
+
+Row = dict[str, Any]
+"""Of a report."""
 
 
 class Exported(NamedTuple):
@@ -27,7 +34,7 @@ class Exported(NamedTuple):
 
     content: the files by format. classes: names of the outputs. description: what a user of the files needs to know.
     float_file: the float32 TFLite file, whether or not it is among them. report: how far formats and kernels agree.
-    layers: the errors of layers in the integer file, none without one.
+    layers: the errors of layers in the integer file, scales: its scales beside those of the network; none without one.
     """
 
     content: dict[str, bytes]
@@ -35,7 +42,8 @@ class Exported(NamedTuple):
     classes: tuple[str, ...]
     description: dict[str, Any]
     report: dict[str, Any]
-    layers: list[dict[str, Any]]
+    layers: list[Row]
+    scales: list[Row]
 
 
 def export_network(
@@ -46,15 +54,17 @@ def export_network(
     calibration: np.ndarray,
     images: np.ndarray,
     weights: bytes | None = None,
+    ranges: Ranges | None = None,
 ) -> Exported:
     """Makes the files of `params.formats` in memory and checks that they agree with the network.
 
     network: stand-alone, in eval mode. classes: names of its outputs. hard_swish: what `params.hard_swish` came to.
     calibration: uint8 (n, r, r, 3), for integer files. images: the same of other images, on which formats are compared.
-    weights: the content of the torch format.
+    weights: the content of the torch format. ranges: those the network was trained with, where it was quantisation-aware; they
+    are observed on the calibration images otherwise.
 
     Raises ValueError, one line: weights that are not finite, images of another shape or none, an operator that does not belong
-    there, a difference or a disagreement beyond the bounds in `params`.
+    there, a scale of an integer file that is not the network's, a difference or a disagreement beyond the bounds in `params`.
     """
     resolution, outputs = network.active[0].resolution, network.active[-1].out
     if len(classes) != outputs:
@@ -62,16 +72,24 @@ def export_network(
     if params.background:
         network, classes = with_background(network), (BACKGROUND, *classes)
     twin = build_twin(network, hard_swish=hard_swish)
-    content, float_file = _convert(network, twin, params, calibration), convert_float(twin)
+    content, float_file = _convert(network, twin, params), convert_float(twin)
     if "float" in params.formats:
         content["float"] = float_file
     if "torch" in params.formats:
         if weights is None:
             raise ValueError("formats: torch: there is no weights file of this network")
         content["torch"] = weights
-    report = _check(network, twin, content, params, images)
-    integer = next((name for name in INTEGER if name in content), None)
-    layers = layer_errors(float_file, content[integer], images) if integer else []
+    simulation = None
+    if wanted := [name for name in INTEGER if name in params.formats]:
+        ranges = calibrate(network, calibration, params.calibration, hard_swish) if ranges is None else ranges
+        simulation = FakeQuantized(
+            network, of_form(ranges, hard_swish), hard_swish=hard_swish, keep_float=params.keep_float
+        ).eval()
+        content |= {name: quantize(float_file, simulation.ranges, name, params.keep_float) for name in wanted}
+    report, layers, scales = _check(network, twin, content, params, images), list[Row](), list[Row]()
+    if simulation is not None:
+        found, layers, scales = _check_integer(simulation, float_file, content[wanted[0]], params, images)
+        report |= found
     description = {
         "formats": sorted(content),
         "labels": list(classes),
@@ -88,7 +106,7 @@ def export_network(
         },
         "layout": {name: LAYOUTS.get(name, "NHWC") for name in content},
     }
-    return Exported(content, float_file, tuple(classes), description, report, layers)
+    return Exported(content, float_file, tuple(classes), description, report, layers, scales)
 
 
 def write(folder: Path, exported: Exported, description: Mapping[str, Any]) -> None:
@@ -100,10 +118,8 @@ def write(folder: Path, exported: Exported, description: Mapping[str, Any]) -> N
         files.write_json(new / files.exported_name("description"), description)
 
 
-def _convert(network: Network, twin: Twin, params: ConversionParams, calibration: np.ndarray) -> dict[str, bytes]:
+def _convert(network: Network, twin: Twin, params: ConversionParams) -> dict[str, bytes]:
     makers: dict[str, Callable[[], bytes]] = {
-        "uint8": lambda: convert_integer(twin, calibration, "uint8", params.keep_float),
-        "int8": lambda: convert_integer(twin, calibration, "int8", params.keep_float),
         "dynamic": lambda: convert_dynamic(twin),
         "float16": lambda: convert_float16(twin),
         "saved_model": lambda: saved_model(twin),
@@ -128,6 +144,17 @@ def _check(
         report["kernels"] = compare_kernels(content["uint8"], images)
         check_kernels(report["kernels"], params.min_kernel_agreement)
     return report
+
+
+def _check_integer(
+    simulation: FakeQuantized, float_file: bytes, content: bytes, params: ConversionParams, images: np.ndarray
+) -> tuple[Row, list[Row], list[Row]]:
+    """The gates of an integer file: scales, and the simulation in torch. Returns what was found, by layer and scale too."""
+    scales = compare_scales(content, simulation.network, simulation.ranges, params.keep_float)
+    report: Row = {"scales": check_scales(scales), "simulation": compare_simulation(simulation, content, images)}
+    check_simulation(report["simulation"], params.min_simulation_agreement)
+    layers = layer_errors(float_file, content, images, simulation.ranges)
+    return report, with_drift(layers, drift(simulation, content, images)), scales
 
 
 def _input(content: Mapping[str, bytes], resolution: int) -> dict[str, Any]:

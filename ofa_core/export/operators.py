@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from ofa_core.export.params import HardSwish
+from ofa_core.export.points import operators_of
 from ofa_core.export.quiet import import_tensorflow
 from ofa_core.layers import Layer
 
@@ -28,17 +29,7 @@ def read_model(content: bytes) -> Any:
 
 def operators(content: bytes) -> Counter[str]:
     """How often a TFLite file has each operator, by TFLite's name, a custom one by its own. Raises ValueError: `read_model`."""
-    model = read_model(content)
-    schema = import_module("tensorflow.lite.python.schema_py_generated")
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    counts: Counter[str] = Counter()
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex]
-            # Files older than the field of 32 bits have the other alone.
-            builtin = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            counts[code.customCode.decode() if builtin == "CUSTOM" else builtin] += 1
-    return counts
+    return Counter(kind for kind, _ in operators_of(read_model(content)))
 
 
 def expected_operators(layers: Sequence[Layer], hard_swish: HardSwish) -> Counter[str]:

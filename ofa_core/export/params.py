@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ofa_core.params import section
+from ofa_core.quantization.params import Calibration
+from ofa_core.quantization.params import HardSwish as HardSwish
 
 Format = Literal["uint8", "int8", "dynamic", "float16", "float", "saved_model", "frozen", "onnx", "torch"]
 """What a network can be exported as.
@@ -14,9 +16,9 @@ dynamic       TFLite, 8-bit weights, float activations   float16   TFLite, weigh
 saved_model   TensorFlow SavedModel in a .zip archive    frozen    TensorFlow graph of constants, .pb
 onnx          float32 ONNX                               torch     PyTorch weights, safetensors
 """
-HardSwish = Literal["fused", "composed"]
 HardSwishChoice = Literal["fused", "composed", "auto"]
-INTEGER: tuple[Format, ...] = ("uint8", "int8")
+IntegerFormat = Literal["uint8", "int8"]
+INTEGER: tuple[IntegerFormat, ...] = ("uint8", "int8")
 """Formats that need calibration images."""
 
 
@@ -31,17 +33,36 @@ class ConversionParams:
     machine, measured."""
     background: bool
     """Whether to put a class before the others that never wins, as OVIC's 1001 classes have it."""
+    calibration: Calibration
+    """How ranges of activations come from calibration images, see `Calibration`."""
     keep_float: tuple[str, ...]
     """Names of layers that stay float in integer files, at the price of a conversion before and after each run of them."""
     max_float_difference: Annotated[float, Field(gt=0, le=1)]
     """Most that a probability of a float file may differ from torch's, on real images."""
     min_kernel_agreement: Annotated[float, Field(ge=0, le=1)]
     """Least share of real images on which XNNPACK and the reference kernels give the integer file the same class."""
+    min_simulation_agreement: Annotated[float, Field(ge=0, le=1)]
+    """Least share of real images on which either kernels and the simulation in torch give it the same class."""
+
+
+@section
+class ChooseFloatParams:
+    """`export.choose_float`: which layers to leave in float by measurement, as `measure.mixed` does."""
+
+    images: Annotated[int, Field(ge=1, le=10000)]
+    """Train images, others than those of calibration, on which the errors of layers are measured."""
+    max_slowdown: Annotated[float, Field(ge=1, le=10)]
+    """Most that the uint8 file may take on this machine, as a multiple of the time of the file without float layers."""
+    min_agreement: Annotated[float, Field(ge=0, le=1)]
+    """Share of these images with the float network's class from which on no more layers are left in float."""
 
 
 @section
 class ExportParams(ConversionParams):
     """Section `export`."""
+
+    choose_float: ChooseFloatParams | None
+    """Which layers stay float besides those of `keep_float`, by the error they cause and the time they cost; null: none."""
 
     calibration_images: Annotated[int, Field(ge=1, le=10000)]
     """Train images that give the integer files their activation ranges."""

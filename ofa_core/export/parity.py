@@ -1,14 +1,17 @@
 """Whether exported files compute what the torch network computes: largest differences, equal classes, kernels, layers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
+from torch import nn
 
 from ofa_core.data.resize import to_input
 from ofa_core.export.graphs import run_frozen_graph, run_saved_model
+from ofa_core.export.operators import read_model
+from ofa_core.export.points import PROBABILITIES, SAME_SCALE, trace
 from ofa_core.export.runtime import TFLiteModel
 from ofa_core.export.twin import Twin, tf
 from ofa_core.nn.network import Network
@@ -22,7 +25,7 @@ EXACT = ("twin", "float", "saved_model", "frozen", "onnx")
 """What computes in float32 all through: its difference to torch is bounded."""
 
 
-def torch_probabilities(network: Network, images: np.ndarray) -> np.ndarray:
+def torch_probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """Probabilities (n, classes) float32 of images uint8 (n, r, r, 3) by a network in eval mode."""
     with torch.no_grad():
         parts = [network(to_input(images[i : i + BATCH])).softmax(1) for i in range(0, len(images), BATCH)]
@@ -52,18 +55,25 @@ def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> N
 
 
 def compare_kernels(content: bytes, images: np.ndarray) -> dict[str, float]:
-    """How far XNNPACK and TFLite's reference kernels agree on an integer file, on images uint8 (n, r, r, 3).
+    """How far XNNPACK and TFLite's reference kernels agree on an integer file, on images uint8 (n, r, r, 3), see `agreement`.
 
-    same_top1: share of images. same_values: share of output values, of those that are not 0 by both. largest_steps: largest
-    difference in steps of the output scale. They round differently: equal scales, not equal bits, are what can be expected.
+    They round differently: equal scales, not equal bits, are what can be expected.
     """
     models = [TFLiteModel(content, kernels=kernels) for kernels in ("xnnpack", "reference")]
-    fast, reference = (np.rint(model.predict(images) / model.output_details["quantization"][0]) for model in models)
-    seen = (fast != 0) | (reference != 0)
+    return agreement(*(np.rint(model.predict(images) / model.output_details["quantization"][0]) for model in models))
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """How far two integer outputs (n, classes) agree.
+
+    same_top1: share of images. same_values: share of output values, of those that are not 0 by both. largest_steps: largest
+    difference in steps of the output scale.
+    """
+    seen = (a != 0) | (b != 0)
     return {
-        "same_top1": float((fast.argmax(1) == reference.argmax(1)).mean()),
-        "same_values": float((fast == reference)[seen].mean()),
-        "largest_steps": float(np.abs(fast - reference).max()),
+        "same_top1": float((a.argmax(1) == b.argmax(1)).mean()),
+        "same_values": float((a == b)[seen].mean()),
+        "largest_steps": float(np.abs(a - b).max()),
     }
 
 
@@ -76,46 +86,41 @@ def check_kernels(found: Mapping[str, float], least: float) -> None:
         )
 
 
-def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray) -> list[dict[str, Any]]:
+def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, points: Collection[str]) -> list[dict[str, Any]]:
     """Where quantisation loses: every activation of an integer file against the float file's, in the order they are computed.
 
-    images: uint8 (n, r, r, 3); the first `LAYERED` are run. A row has position, layer, operator, sqnr_db (power of the float
-    activation over that of the difference, which holds all that was lost so far), mean_error (integer less float: its bias),
-    scale (0 in a layer that stayed float).
+    images: uint8 (n, r, r, 3); the first `LAYERED` are run. points: names of the activations. A row has position, layer, tensor
+    (the point), operator, sqnr_db (power of the float activation over that of the difference, which holds all that was lost so
+    far), mean_error (integer less float: its bias), scale (0 in a layer that stayed float).
     """
-    models = [TFLiteModel(file, kernels="builtin", keep_all=True) for file in (float_file, integer_file)]
-    exact, coarse = (_activations(model) for model in models)
-    names = [name for name in coarse if name in exact]
-    power, noise, bias = (dict.fromkeys(names, 0.0) for _ in range(3))
+    files = (float_file, integer_file)
+    models = [TFLiteModel(file, kernels="builtin", keep_all=True) for file in files]
+    traced = [trace(read_model(file), points) for file in files]
+    exact, coarse = ({o.point: o for o in found if o.kind not in SAME_SCALE and o.point != PROBABILITIES} for found in traced)
+    power, noise, bias = (dict.fromkeys(coarse, 0.0) for _ in range(3))
     images = images[:LAYERED]
     for image in images:
         for model in models:
             model.predict(image[None])
-        for name in names:
-            x, y = (_read(model, found[name][0]) for model, found in zip(models, (exact, coarse), strict=True))
-            power[name] += float(np.square(x).mean())
-            noise[name] += float(np.square(y - x).mean())
-            bias[name] += float((y - x).mean())
+        for point in coarse:
+            x, y = (_read(model, found[point].output) for model, found in zip(models, (exact, coarse), strict=True))
+            power[point] += float(np.square(x).mean())
+            noise[point] += float(np.square(y - x).mean())
+            bias[point] += float((y - x).mean())
     rows = []
-    for position, name in enumerate(names):
-        index, operator = coarse[name]
-        ratio = power[name] / noise[name] if noise[name] and power[name] else float("inf")
+    for position, (point, operator) in enumerate(coarse.items()):
+        ratio = power[point] / noise[point] if noise[point] and power[point] else float("inf")
+        scale = models[1].interpreter._get_tensor_details(operator.output, 0)["quantization"][0]
         rows.append({
             "position": position,
-            "layer": name.partition("/")[0],
-            "operator": operator,
+            "layer": point.partition(".")[0],
+            "tensor": point,
+            "operator": operator.kind,
             "sqnr_db": round(min(10 * float(np.log10(ratio)), 100.0), 2),
-            "mean_error": float(f"{bias[name] / len(images):.3g}"),
-            "scale": float(f"{models[1].interpreter._get_tensor_details(index, 0)['quantization'][0]:.6g}"),
+            "mean_error": float(f"{bias[point] / len(images):.3g}"),
+            "scale": float(f"{scale:.6g}"),
         })  # fmt: skip
     return rows
-
-
-def _activations(model: TFLiteModel) -> dict[str, tuple[int, str]]:
-    """(index of the tensor, operator that computes it) by the tensor's name, in the order of the operators."""
-    names = {tensor["index"]: tensor["name"] for tensor in model.interpreter.get_tensor_details()}
-    operators = model.interpreter._get_ops_details()
-    return {names[i]: (i, operator["op_name"]) for operator in operators for i in operator["outputs"] if "/" in names[i]}
 
 
 def _read(model: TFLiteModel, index: int) -> np.ndarray:

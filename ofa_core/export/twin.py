@@ -15,8 +15,6 @@ from ofa_core.nn.network import Network
 
 tf = import_tensorflow()
 
-Ranges = Mapping[str, tuple[float, float]]
-
 
 class Twin(tf.Module):  # type: ignore[name-defined]
     """A network, or any run of its layers, for images of one size and batch 1.
@@ -24,14 +22,17 @@ class Twin(tf.Module):  # type: ignore[name-defined]
     layers: the records in the order they run. weights: of every layer, by its name, as `folding.fold` gives them.
     hard_swish: "fused" converts to one HARD_SWISH operation, "composed" to ADD (ReLU6 fused) and two MULs. XNNPACK runs the
       composed form of an int8 network and leaves the fused one to slower kernels.
-    softmax: whether the output is probabilities. ranges: (low, high) of activations by point, as quantisation-aware training
-      learnt them; they become fake quantisation nodes. The points are `image`; the output of every layer by its name; within a
-      layer NAME.expand, NAME.depthwise, NAME.se.pool, NAME.se.reduce, NAME.se.gate, NAME.se (after the product); NAME.reduce,
-      NAME.spatial, NAME.shortcut; NAME.conv, NAME.project or NAME.restore for what a residual is added to.
+    softmax: whether the output is probabilities.
+
+    What a file writes to memory are its activations, or points; `export.points` finds them by the scopes that are opened here.
+    They are `image`; the output of every layer but a maxpool by its name; within a layer NAME.expand, NAME.depthwise,
+    NAME.se.pool, NAME.se.reduce, NAME.se.expand (before the division by 6), NAME.se.gate, NAME.se (after the product);
+    NAME.reduce, NAME.spatial, NAME.shortcut; NAME.conv, NAME.project or NAME.restore for what a residual is added to; and
+    before the point P of a hard swish P.sum, and in the composed form P.sixth and P.gate.
 
     `function` takes image (1, r, r, inp) float32, (1, inp) where the first layer is linear, and returns {"probabilities": ...}
     or, without softmax, {"output": ...}: the names of the signature in a TFLite file.
-    Raises ValueError for layers that do not fit each other, weights of another shape, or a range that names no point.
+    Raises ValueError for layers that do not fit each other, or weights of another shape.
     """
 
     def __init__(
@@ -41,7 +42,6 @@ class Twin(tf.Module):  # type: ignore[name-defined]
         *,
         hard_swish: HardSwish = "composed",
         softmax: bool = True,
-        ranges: Ranges | None = None,
     ) -> None:
         super().__init__(name="twin")
         if not layers:
@@ -52,58 +52,62 @@ class Twin(tf.Module):  # type: ignore[name-defined]
             if (before.out, before.out_resolution) != (layer.inp, layer.resolution):
                 raise ValueError(f"{layer.name}: does not take the output of {before.name}")
         self.layers, self.weights, self.hard_swish, self.softmax = tuple(layers), weights, hard_swish, softmax
-        self.ranges, self.points = dict(ranges or {}), set[str]()
         first = layers[0]
         self.input_shape = (1, first.inp) if first.kind == "linear" else (1, first.resolution, first.resolution, first.inp)
         self.function = tf.function(self._forward, input_signature=[tf.TensorSpec(self.input_shape, tf.float32, name="image")])
         self.concrete = self.function.get_concrete_function()
-        unknown = sorted(set(self.ranges) - self.points)
-        if unknown:
-            raise ValueError(f"ranges: {unknown[0]} is not an activation of this network")
 
     def _forward(self, image: Any) -> Any:
         kinds = {"conv": self._conv_layer, "mbconv": self._mbconv, "bottleneck": self._bottleneck, "maxpool": self._maxpool,
                  "avgpool": self._avgpool, "linear": self._linear}  # fmt: skip
-        x = self._point(image, "image")
+        x = image
         for layer in self.layers:
             with tf.name_scope(layer.name):
-                x = self._point(kinds[layer.kind](x, layer), layer.name)
+                x = kinds[layer.kind](x, layer)
         return {"probabilities": tf.nn.softmax(x)} if self.softmax else {"output": x}
 
-    # One method a kind of layer: (1, H, W, inp) -> (1, H/stride, W/stride, out).
+    # One method a kind of layer: (1, H, W, inp) -> (1, H/stride, W/stride, out). A point is computed in the scope of its name.
 
     def _conv_layer(self, x: Any, layer: Layer) -> Any:
-        y = self._activate(self._conv(x, layer, "conv", layer.inp, layer.out, layer.kernel, layer.stride), layer.act)
-        return x + self._point(y, f"{layer.name}.conv") if layer.residual else y
+        y = self._conv(x, layer, "conv", layer.inp, layer.out, layer.kernel, layer.stride)
+        if not layer.residual:
+            return self._activate(y, layer.act, layer.name)
+        return x + self._activate(y, layer.act, f"{layer.name}.conv")
 
     def _mbconv(self, x: Any, layer: Layer) -> Any:
-        y = x
+        y, name = x, layer.name
         if layer.mid != layer.inp:
-            y = self._activate(self._conv(x, layer, "expand", layer.inp, layer.mid), layer.act)
-            y = self._point(y, f"{layer.name}.expand")
-        y = self._activate(self._depthwise(y, layer), layer.act)
-        y = self._point(y, f"{layer.name}.depthwise")
+            y = self._activate(self._conv(x, layer, "expand", layer.inp, layer.mid), layer.act, f"{name}.expand")
+        y = self._activate(self._depthwise(y, layer), layer.act, f"{name}.depthwise")
         if layer.se:
-            gate = self._point(tf.reduce_mean(y, axis=[1, 2], keepdims=True), f"{layer.name}.se.pool")  # (1, 1, 1, mid)
-            gate = tf.nn.relu(self._conv(gate, layer, "se.reduce", layer.mid, layer.se))
-            gate = self._conv(self._point(gate, f"{layer.name}.se.reduce"), layer, "se.expand", layer.se, layer.mid)
-            gate = self._point(tf.nn.relu6(gate + 3.0) * (1 / 6), f"{layer.name}.se.gate")  # hard sigmoid
-            y = self._point(y * gate, f"{layer.name}.se")
+            y = self._squeeze_excite(y, layer)
         y = self._conv(y, layer, "project", layer.mid, layer.out)
-        return x + self._point(y, f"{layer.name}.project") if layer.residual else y
+        return x + y if layer.residual else y
+
+    def _squeeze_excite(self, x: Any, layer: Layer) -> Any:  # (1, H, W, mid) -> (1, H, W, mid)
+        with tf.name_scope("se/pool"):
+            gate = tf.reduce_mean(x, axis=[1, 2], keepdims=True)  # (1, 1, 1, mid)
+        gate = self._activate(self._conv(gate, layer, "se.reduce", layer.mid, layer.se), "relu", f"{layer.name}.se.reduce")
+        gate = self._conv(gate, layer, "se.expand", layer.se, layer.mid)
+        with tf.name_scope("se/expand"):
+            gate = tf.nn.relu6(gate + 3.0)
+        with tf.name_scope("se/gate"):
+            gate *= 1 / 6  # hard sigmoid
+        with tf.name_scope("se"):
+            return x * gate
 
     def _bottleneck(self, x: Any, layer: Layer) -> Any:
-        y = self._activate(self._conv(x, layer, "reduce", layer.inp, layer.mid), layer.act)
-        y = self._point(y, f"{layer.name}.reduce")
-        y = self._activate(self._conv(y, layer, "spatial", layer.mid, layer.mid, layer.kernel, layer.stride), layer.act)
-        y = self._point(y, f"{layer.name}.spatial")
-        y = self._point(self._conv(y, layer, "restore", layer.mid, layer.out), f"{layer.name}.restore")
+        y = self._conv(x, layer, "reduce", layer.inp, layer.mid)
+        y = self._activate(y, layer.act, f"{layer.name}.reduce")
+        y = self._conv(y, layer, "spatial", layer.mid, layer.mid, layer.kernel, layer.stride)
+        y = self._activate(y, layer.act, f"{layer.name}.spatial")
+        y = self._conv(y, layer, "restore", layer.mid, layer.out)
         if not layer.residual:
             if layer.stride > 1:
                 # SAME leaves the padding out of the mean, as torch's ceil_mode does.
                 x = tf.nn.avg_pool2d(x, layer.stride, layer.stride, "SAME")
-            x = self._point(self._conv(x, layer, "shortcut", layer.inp, layer.out), f"{layer.name}.shortcut")
-        return self._activate(x + y, layer.act)
+            x = self._conv(x, layer, "shortcut", layer.inp, layer.out)
+        return self._activate(x + y, layer.act, layer.name)
 
     def _maxpool(self, x: Any, layer: Layer) -> Any:
         # Zeros may stand for torch's minus infinity: every maxpool of the spaces follows a ReLU.
@@ -117,39 +121,38 @@ class Twin(tf.Module):  # type: ignore[name-defined]
         y = tf.linalg.matmul(x, self._weight(layer, "kernel", (layer.inp, layer.out)))
         if layer.bias:
             y = tf.nn.bias_add(y, self._weight(layer, "bias", (layer.out,)))
-        return self._activate(y, layer.act)
+        return self._activate(y, layer.act, layer.name)
 
     # What the layers are made of.
 
     def _conv(self, x: Any, layer: Layer, part: str, inp: int, out: int, kernel: int = 1, stride: int = 1) -> Any:
-        weight = self._weight(layer, f"{part}.kernel", (kernel, kernel, inp, out))
-        x, padding = _pad(x, layer) if kernel > 1 else (x, "VALID")
-        y = tf.nn.conv2d(x, weight, stride, padding)
-        return tf.nn.bias_add(y, self._weight(layer, f"{part}.bias", (out,)))
+        with _scope(f"{layer.name}.{part}"):
+            weight = self._weight(layer, f"{part}.kernel", (kernel, kernel, inp, out))
+            x, padding = _pad(x, layer) if kernel > 1 else (x, "VALID")
+            y = tf.nn.conv2d(x, weight, stride, padding)
+            return tf.nn.bias_add(y, self._weight(layer, f"{part}.bias", (out,)))
 
     def _depthwise(self, x: Any, layer: Layer) -> Any:
-        weight = self._weight(layer, "depthwise.kernel", (layer.kernel, layer.kernel, layer.mid, 1))
-        x, padding = _pad(x, layer)
-        y = tf.nn.depthwise_conv2d(x, weight, [1, layer.stride, layer.stride, 1], padding)
-        return tf.nn.bias_add(y, self._weight(layer, "depthwise.bias", (layer.mid,)))
+        with _scope(f"{layer.name}.depthwise"):
+            weight = self._weight(layer, "depthwise.kernel", (layer.kernel, layer.kernel, layer.mid, 1))
+            x, padding = _pad(x, layer)
+            y = tf.nn.depthwise_conv2d(x, weight, [1, layer.stride, layer.stride, 1], padding)
+            return tf.nn.bias_add(y, self._weight(layer, "depthwise.bias", (layer.mid,)))
 
-    def _activate(self, x: Any, act: Activation) -> Any:
-        if act == "relu":
-            return tf.nn.relu(x)
-        if act == "relu6":
-            return tf.nn.relu6(x)
+    def _activate(self, x: Any, act: Activation, point: str) -> Any:
+        if act in ("relu", "relu6"):
+            with _scope(point):
+                return tf.nn.relu(x) if act == "relu" else tf.nn.relu6(x)
         if act == "h_swish":
-            gate = tf.nn.relu6(x + 3.0)
-            # The converter knows (x * gate) / 6 as a hard swish, and not (x / 6) * gate.
-            return x * gate * (1 / 6) if self.hard_swish == "fused" else (x * (1 / 6)) * gate
+            with _scope(f"{point}.gate"):
+                gate = tf.nn.relu6(x + 3.0)
+            if self.hard_swish == "composed":
+                with _scope(f"{point}.sixth"):
+                    x *= 1 / 6
+            with _scope(point):
+                # The converter knows (x * gate) / 6 as a hard swish, and not (x / 6) * gate.
+                return x * gate if self.hard_swish == "composed" else x * gate * (1 / 6)
         return x
-
-    def _point(self, x: Any, name: str) -> Any:
-        self.points.add(name)
-        if name not in self.ranges:
-            return x
-        low, high = self.ranges[name]
-        return tf.quantization.fake_quant_with_min_max_args(x, low, high, num_bits=8)
 
     def _weight(self, layer: Layer, name: str, shape: tuple[int, ...]) -> Any:
         array = self.weights.get(layer.name, {}).get(name)
@@ -159,12 +162,17 @@ class Twin(tf.Module):  # type: ignore[name-defined]
         return tf.constant(array)
 
 
-def build_twin(network: Network, *, hard_swish: HardSwish = "composed", ranges: Ranges | None = None) -> Twin:
+def build_twin(network: Network, *, hard_swish: HardSwish = "composed") -> Twin:
     """The twin of a torch network at the resolution of its active layer list; the output is probabilities.
 
     Raises ValueError for weights that are not finite, and as `Twin` does.
     """
-    return Twin(network.active, fold(network), hard_swish=hard_swish, ranges=ranges)
+    return Twin(network.active, fold(network), hard_swish=hard_swish)
+
+
+def _scope(point: str) -> Any:
+    """The name scope of a point, whatever scope is open."""
+    return tf.name_scope(f"{point.replace('.', '/')}/")
 
 
 def _pad(x: Any, layer: Layer) -> tuple[Any, str]:

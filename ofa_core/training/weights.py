@@ -1,6 +1,7 @@
 """Weights on disk: safetensors files, byte for byte repeatable and safe to read, with a description as JSON in their header."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,19 @@ def load_layers(path: str | Path) -> Network:
     return net.eval()
 
 
-def save_network(path: str | Path, net: Network, arch: Arch, supernet: dict[str, Any]) -> None:
-    """Writes a stand-alone network; the description holds what `load_network` needs. supernet: its origin's description."""
-    save_weights(path, net, {key: supernet[key] for key in ("space", "num_classes")} | {"arch": arch.to_dict()})
+def save_network(
+    path: str | Path,
+    net: Network,
+    arch: Arch,
+    supernet: dict[str, Any],
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """Writes a stand-alone network; the description holds what `load_network` needs. supernet: its origin's description.
+
+    ranges: of its activations, where it was trained with quantisation; `load_ranges` reads them.
+    """
+    description = {key: supernet[key] for key in ("space", "num_classes")} | {"arch": arch.to_dict()}
+    save_weights(path, net, description if ranges is None else description | {"ranges": ranges})
 
 
 def load_network(path: str | Path) -> tuple[Network, Arch]:
@@ -111,3 +122,17 @@ def load_network(path: str | Path) -> tuple[Network, Arch]:
     net = Network(get_space(**description["space"]).layers(arch, description["num_classes"]))
     load_weights(path, net)
     return net.eval(), arch
+
+
+def load_ranges(path: str | Path) -> dict[str, tuple[float, float]] | None:
+    """The ranges of activations in a file of `save_network`; None where the network was trained without quantisation.
+
+    Raises ValueError, one line, for a missing or foreign file.
+    """
+    ranges = read_description(path).get("ranges")
+    if ranges is None:
+        return None
+    try:
+        return {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"{path}: ranges: not pairs of numbers") from None

@@ -1,0 +1,84 @@
+"""What post-training quantisation costs by method of calibration, beside the converter's own.
+
+    python -m benchmarks.calibration build/specialized/fast/post.safetensors build/baselines/v3_small_0.5.safetensors
+
+For every network and form of hard swish: top1 on val images of the packed data set, the share of them to which the uint8 file
+gives the float network's class, and the mean squared difference of its probabilities to the float network's. XNNPACK's kernels.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from ofa_core import files
+from ofa_core.data.packed import load_split
+from ofa_core.data.resize import resize, to_rgb
+from ofa_core.export.integer import calibrate, quantize
+from ofa_core.export.parity import torch_probabilities
+from ofa_core.export.runtime import TFLiteModel
+from ofa_core.export.tflite import convert_float, convert_uint8
+from ofa_core.export.twin import build_twin
+from ofa_core.measure.activation import FORMS
+from ofa_core.nn.network import Network
+from ofa_core.quantization.params import Calibration
+from ofa_core.training.weights import load_layers, load_network, read_description
+
+
+def compare(net: Network, calibration: np.ndarray, images: np.ndarray, labels: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Rows: form, calibration, top1, agreement, squared_difference. calibration, images: uint8 (n, r, r, 3)."""
+    expected = torch_probabilities(net, images)
+
+    def row(form: str, method: str, got: np.ndarray) -> dict[str, Any]:
+        return {
+            "form": form,
+            "calibration": method,
+            "top1": float((got.argmax(1) == labels).mean()),
+            "agreement": float((got.argmax(1) == expected.argmax(1)).mean()),
+            "squared_difference": float(np.square(got - expected).mean()),
+        }
+
+    yield row("float", "", expected)
+    for form in FORMS if any(layer.act == "h_swish" for layer in net.active) else FORMS[:1]:
+        twin = build_twin(net, hard_swish=form)
+        float_file = convert_float(twin)
+        yield row(form, "converter", TFLiteModel(convert_uint8(twin, calibration)).predict(images))
+        for method in get_args(Calibration):
+            content = quantize(float_file, calibrate(net, calibration, method, form))
+            yield row(form, method, TFLiteModel(content).predict(images))
+
+
+def main() -> None:
+    """Prints a table, or JSON with --json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="+", type=Path, help="files of the stages specialize and train_baselines")
+    parser.add_argument("--calibration-images", type=int, default=200, help="train images")
+    parser.add_argument("--images", type=int, default=1000, help="val images")
+    parser.add_argument("--seed", type=int, default=0, help="which train images")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    train, val = load_split(files.DATASET, "train"), load_split(files.DATASET, "val")
+    chosen = np.random.default_rng(args.seed).choice(len(train.images), args.calibration_images, replace=False)
+    found = {}
+    for path in args.networks:
+        net = load_network(path)[0] if "arch" in read_description(path) else load_layers(path)
+        r = net.active[0].resolution
+        calibration, images = to_rgb(resize(train.images[chosen], r)), to_rgb(resize(val.images[: args.images], r))
+        found[str(path)] = []
+        for row in compare(net, calibration, images, val.labels[: args.images]):
+            found[str(path)].append(row)
+            if not args.json:
+                method = f"{row['form']} {row['calibration']}"
+                print(
+                    f"{row['top1']:.4f} {row['agreement']:.4f} {row['squared_difference']:.2e}  {path.stem}  {method}",
+                    flush=True,
+                )
+    if args.json:
+        print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""What integer files lose, and whether anything wins it back: trained networks, published weights, corrections.
+
+    python -m benchmarks.quantization trained WORK [--data build/data/classification.npz] [--epochs 2]
+    python -m benchmarks.quantization photos PHOTOS.zip NET.config WEIGHTS [--splits 3] [--options none ...] [--kernels]
+    python -m benchmarks.quantization mixed WORK [--data build/data/classification.npz]
+
+trained: a ReLU6 network without squeeze-excite and an h-swish one with it, of the spaces ofa_small and ofa_small_se, trained
+from nothing; WORK keeps them. Scored on all test images, calibrated on 200 of train. photos: a published ImageNet network,
+calibrated on one random half of the photos and scored on the other, and the other way round, for several halves; --kernels
+compares XNNPACK with the reference kernels on 100 of them instead. mixed: what `export.choose_float` does to the small ones.
+"""
+
+import argparse
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+
+from benchmarks.corrections import correct_biases, equalise
+from ofa_core.data.decode import centre, decode
+from ofa_core.data.packed import load_split
+from ofa_core.data.resize import resize, to_input, to_rgb
+from ofa_core.export.integer import calibrate, convert_integer
+from ofa_core.export.params import ChooseFloatParams, HardSwish
+from ofa_core.export.parity import compare_kernels
+from ofa_core.export.runtime import TFLiteModel
+from ofa_core.export.tflite import convert_float
+from ofa_core.export.twin import build_twin
+from ofa_core.measure.host import time_in_turns
+from ofa_core.measure.mixed import choose_keep_float
+from ofa_core.nn.network import Network
+from ofa_core.params import ParamsFile
+from ofa_core.spaces import get_space
+from ofa_core.training.evaluation import Evaluator, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.loop import Schedule, always, train
+from ofa_core.training.params import SubnetParams, TrainingParams
+from ofa_core.training.weights import load_layers, save_layers
+from ofa_core.zoo import load_specialized
+
+SUBNET = SubnetParams(kernel_size=3, depth=2, expand_ratio=4, resolution=28)
+FORMS: Mapping[str, tuple[HardSwish, ...]] = {"ofa_small": ("composed",), "ofa_small_se": ("composed", "fused")}
+"""The spaces of the small networks, and forms of hard swish that make a difference there."""
+CALIBRATION_IMAGES, OTHERS = 200, 500
+"""Train images to calibrate with, and to choose layers with."""
+OPTIONS: Mapping[str, Callable[[Network, torch.Tensor], Network]] = {
+    "none": lambda net, x: net,
+    "bias correction": correct_biases,
+    "equalisation": equalise,
+    "both": lambda net, x: correct_biases(equalise(net, x), x),
+}
+"""What is done to a network before it is quantised, given calibration images (n, 3, r, r)."""
+
+
+class Scored(NamedTuple):
+    """Images uint8 (n, r, r, 3) and labels (n,) to score on; images to calibrate with, and others to choose layers with."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    calibration: np.ndarray
+    others: np.ndarray | None = None
+
+
+def trained(space_name: str, data: Path, epochs: float, work: Path) -> Network:
+    """A small sub-network of a space, trained from nothing on a packed data set; WORK keeps it and its checkpoints."""
+    path = work / f"{space_name}_{epochs:g}.safetensors"
+    if path.exists():
+        return load_layers(path)
+    images, shared = Images(data, "train"), ParamsFile("params.yaml").read("training", TrainingParams)
+    shared = replace(shared, flip=True, label_smoothing=0.1)
+    space = get_space(space_name, 1.0, (SUBNET.resolution,))
+    torch.manual_seed(0)
+    net = Network(space.layers(SUBNET.arch(space), len(images.classes)))
+    schedule = Schedule(epochs=epochs, warmup_epochs=0.2, lr=0.1)
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        train(net, images, always(net), (SUBNET.resolution,), schedule, shared, phase=space_name, seed=0, work=folder)
+    Evaluator(images, Images(data, "val"), shared.bn_images, 0).calibrate(net, SUBNET.resolution)
+    save_layers(path, net)
+    return load_layers(path)
+
+
+def packed(data: Path, resolution: int) -> Scored:
+    """The test split, and train images to calibrate with."""
+    train, test = load_split(data, "train"), load_split(data, "test")
+    chosen = np.random.default_rng(0).choice(len(train.labels), CALIBRATION_IMAGES, replace=False)
+    rest = np.setdiff1d(np.arange(len(train.labels)), chosen)[:OTHERS]
+    parts = (test.images, train.images[chosen], train.images[rest])
+    images, calibration, others = (to_rgb(resize(part, resolution)) for part in parts)
+    return Scored(images, test.labels, calibration, others)
+
+
+def photos(archive: Path, resolution: int, splits: int) -> Iterator[tuple[str, Scored]]:
+    """Photos of an archive with images/ and labels.csv: each half to score on, the other one to calibrate with."""
+    side = round(resolution / 0.875)
+    with zipfile.ZipFile(archive) as stored:
+        table = pd.read_csv(BytesIO(stored.read("labels.csv")))
+        contents = [stored.read(f"images/{name}") for name in table["file"]]
+    pixels = np.stack([np.asarray(centre(decode(content), side, (resolution, resolution))) for content in contents])
+    labels = table["imagenet_class_index"].to_numpy()
+    for seed in range(splits):
+        halves = np.array_split(np.random.default_rng(seed).permutation(len(labels)), 2)
+        for i, (scored, rest) in enumerate((halves, halves[::-1])):
+            yield f"{seed}.{i}", Scored(pixels[scored], labels[scored], pixels[rest])
+
+
+def compare(net: Network, data: Scored, form: HardSwish, options: Sequence[str]) -> list[dict[str, object]]:
+    """A row for each option: top1 of the float and the uint8 file, the share of equal classes, mean squared distance of
+    probabilities. The float file is always that of the network as it is."""
+    exact = TFLiteModel(convert_float(build_twin(net, hard_swish=form))).predict(data.images)  # (n, classes)
+    top1_float, rows = (exact.argmax(1) == data.labels).mean(), []
+    for name in options:
+        changed = OPTIONS[name](net, to_input(data.calibration))
+        ranges = calibrate(changed, data.calibration, "minmax", form)
+        coarse = TFLiteModel(convert_integer(changed, ranges, form)).predict(data.images)
+        top1 = (coarse.argmax(1) == data.labels).mean()
+        row = {"hard_swish": form, "option": name, "top1_float": top1_float, "top1_uint8": top1, "drop": top1_float - top1}
+        row |= {"agreement": (coarse.argmax(1) == exact.argmax(1)).mean(), "mse": ((coarse - exact) ** 2).sum(1).mean()}
+        rows.append(row)
+    return rows
+
+
+def mixture(net: Network, data: Scored, form: HardSwish) -> pd.DataFrame:
+    """Prints what `export.choose_float` considers; a row for the float file and those without and with its choice."""
+    assert data.others is not None
+    params = ChooseFloatParams(images=len(data.others), max_slowdown=1.5, min_agreement=1.0)
+    ranges = calibrate(net, data.calibration, "minmax", form)
+    mixed = choose_keep_float(net, ranges, form, data.others, params)
+    print(pd.DataFrame(mixed.rows).to_string(index=False))
+    contents = {"float": convert_float(build_twin(net, hard_swish=form))}
+    contents |= {str(names): convert_integer(net, ranges, form, keep_float=names) for names in ((), mixed.keep_float)}
+    latency, exact = time_in_turns(contents), TFLiteModel(contents["float"]).predict(data.images)
+    rows = []
+    for name, content in contents.items():
+        found = TFLiteModel(content).predict(data.images)
+        same = (found.argmax(1) == exact.argmax(1)).mean()
+        top1 = (found.argmax(1) == data.labels).mean()
+        rows.append({"in float": name, "top1": top1, "agreement": same, "mse": ((found - exact) ** 2).sum(1).mean()})
+        rows[-1] |= {"ms": latency[name], "bytes": len(content)}
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("trained", "mixed"):
+        small = commands.add_parser(name)
+        small.add_argument("work", type=Path)
+        small.add_argument("--data", type=Path, default=Path("build/data/classification.npz"))
+        small.add_argument("--epochs", type=float, default=2)
+    published = commands.add_parser("photos")
+    for name in ("photos", "config", "weights"):
+        published.add_argument(name, type=Path)
+    published.add_argument("--splits", type=int, default=3, help="random ones, two halves each")
+    published.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
+    published.add_argument("--kernels", action="store_true")
+    args = parser.parse_args()
+    use_threads(0)
+    table = of_photos(args) if args.command == "photos" else of_trained(args)
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+    if args.command == "photos" and not args.kernels:
+        means = table.groupby("option", sort=False)[["top1_float", "top1_uint8", "drop", "agreement", "mse"]].mean()
+        print(means.to_string(float_format="{:.4f}".format))
+
+
+def of_trained(args: argparse.Namespace) -> pd.DataFrame:
+    """What is asked for of the small networks."""
+    data, tables = packed(args.data, SUBNET.resolution), []
+    for space, forms in FORMS.items():
+        net = trained(space, args.data, args.epochs, args.work)
+        if args.command == "mixed":
+            table = mixture(net, data, "composed")
+        else:
+            table = pd.DataFrame([row for form in forms for row in compare(net, data, form, list(OPTIONS))])
+        table.insert(0, "network", space)
+        tables.append(table)
+    return pd.concat(tables)
+
+
+def of_photos(args: argparse.Namespace) -> pd.DataFrame:
+    """What is asked for of the published network."""
+    net, rows = load_specialized(args.config, args.weights), []
+    for name, half in photos(args.photos, net.active[0].resolution, args.splits):
+        if args.kernels:
+            content = convert_integer(net, calibrate(net, half.calibration, "minmax", "composed"))
+            rows.append({"half": name} | compare_kernels(content, half.images[:100]))
+        else:
+            rows += [{"half": name} | row for row in compare(net, half, "composed", args.options)]
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    main()

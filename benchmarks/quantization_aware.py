@@ -1,0 +1,121 @@
+"""Quantisation-aware training against post-training quantisation: searched networks, equal images seen, several seeds.
+
+    python -m benchmarks.quantization_aware OUT.csv [--targets fast medium accurate] [--epochs 0.5] [--lr 0.005] [--seeds 3]
+
+After `dvc repro`. Every searched network is fine-tuned twice from the super-network's weights, the full network teaching, on
+the same images in the same order: in float, then quantised with ranges observed on 200 train images; and with fake
+quantisation. The uint8 files are scored on val and test. `images` is what each has seen. Rows that OUT.csv has are not measured
+again.
+"""
+
+import argparse
+import copy
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ofa_core import files
+from ofa_core.arch import Arch
+from ofa_core.data.packed import load_split
+from ofa_core.data.resize import resize, to_rgb
+from ofa_core.export.candidates import Candidate, integer_file
+from ofa_core.export.params import ExportParams
+from ofa_core.export.runtime import TFLiteModel
+from ofa_core.nn import build_supernet
+from ofa_core.params import ParamsFile
+from ofa_core.quantization.fake import FakeQuantized
+from ofa_core.spaces import SpaceParams
+from ofa_core.training.distributed import ALONE
+from ofa_core.training.evaluation import Evaluator, top1, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.params import TrainingParams
+from ofa_core.training.specialize import specialize
+from ofa_core.training.specialize_params import Quantization, SpecializeParams
+from ofa_core.training.weights import load_full, load_weights
+
+KINDS: tuple[Quantization, ...] = ("post", "aware")
+KEYS = ["target", "seed", "quantization", "epochs", "lr"]
+
+
+class Bench:
+    """What all runs share."""
+
+    def __init__(self, params: ParamsFile, epochs: float, lr: float) -> None:
+        self.shared = params.read("training", TrainingParams)
+        self.export = params.read("export", ExportParams)
+        self.params = replace(
+            params.read("specialize", SpecializeParams), epochs=epochs, warmup_epochs=0, lr=lr, quantization="both"
+        )
+        use_threads(self.shared.threads)
+        self.train = Images(files.DATASET, "train")
+        self.evaluator = Evaluator(self.train, Images(files.DATASET, "val"), self.shared.bn_images, 0)
+        self.supernet = build_supernet(params.read("space", SpaceParams).build(), len(self.train.classes), self.shared.dropout)
+        self.teacher = load_full(files.supernet("full"), self.supernet)
+        load_weights(files.supernet(params.read("shrink.last", str)), self.supernet)
+        self.splits = {name: load_split(files.DATASET, name) for name in ("train", "val", "test")}
+
+    def pixels(self, split: str, r: int, rows: Any = slice(None)) -> np.ndarray:
+        """uint8 (n, r, r, 3)."""
+        return to_rgb(resize(self.splits[split].images[rows], r))
+
+    def rows(self, target: str, seed: int) -> Iterator[dict[str, Any]]:
+        """Both networks of a target."""
+        arch = Arch.from_dict(files.read_json(files.searched(target))["arch"])
+        chosen = np.random.default_rng(seed).choice(len(self.train), self.export.calibration_images, replace=False)
+        calibration = self.pixels("train", arch.r, chosen)
+        self.evaluator.top1(self.supernet, arch)
+        start = self.supernet.extract(arch)
+        for kind in KINDS:
+            with tempfile.TemporaryDirectory() as work:
+                module, seconds = specialize(
+                    copy.deepcopy(start), kind, self.evaluator, self.teacher, self.params, self.shared,
+                    phase=target, seed=seed, work=Path(work), group=ALONE,
+                )  # fmt: skip
+            aware = isinstance(module, FakeQuantized)
+            network, ranges = (module.network, module.ranges) if aware else (module, None)
+            candidate = Candidate(kind, Path(f"{target}.safetensors"), network.eval(), arch, ranges)
+            content = integer_file(candidate, self.export, "composed", calibration)
+            row: dict[str, Any] = {"target": target, "seed": seed, "quantization": kind}
+            row |= {"epochs": self.params.epochs, "lr": self.params.lr, "seconds": round(seconds, 1)}
+            row["images"] = round(self.params.epochs * (len(self.train) // self.shared.batch_size)) * self.shared.batch_size
+            row["float_val"] = top1(network, self.evaluator.val_batches(arch.r))
+            for split in ("val", "test"):
+                labels = self.splits[split].labels
+                predicted = TFLiteModel(content).predict(self.pixels(split, arch.r)).argmax(1)
+                row[f"uint8_{split}"] = float((predicted == labels).mean())
+            yield row
+
+
+def main() -> None:
+    """Appends rows to the csv as they are measured, and prints means over seeds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--targets", nargs="+", default=["fast", "medium", "accurate"])
+    parser.add_argument("--epochs", type=float, default=0.5)
+    parser.add_argument("--lr", type=float, default=0.005)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    bench = Bench(ParamsFile("params.yaml"), options.epochs, options.lr)
+    done = pd.read_csv(options.out) if options.out.exists() else pd.DataFrame(columns=KEYS)
+    for target in options.targets:
+        for seed in range(options.seeds):
+            have = (done["target"] == target) & (done["seed"] == seed) & (done["epochs"] == options.epochs)
+            if (have & (done["lr"] == options.lr)).sum() < len(KINDS):
+                for row in bench.rows(target, seed):
+                    print(row, flush=True)
+                    done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
+                    files.write_bytes(options.out, done.to_csv(index=False, float_format="%.6g").encode())
+    print(
+        done.groupby(["target", "quantization"])[["float_val", "uint8_val", "uint8_test"]]
+        .agg(["mean", "min", "max"])
+        .to_string()
+    )
+
+
+if __name__ == "__main__":
+    main()

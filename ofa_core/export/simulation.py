@@ -1,0 +1,91 @@
+"""How far the torch simulation of an integer file, fake quantisation, is from what TFLite's kernels compute.
+
+The simulation rounds where a kernel writes to memory; kernels also round what they compute with: multipliers of fixed point,
+and in additions the inputs. Scales are equal, so what differs in one layer is single steps, and later layers pass them on.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ofa_core.data.resize import to_input
+from ofa_core.export.operators import read_model
+from ofa_core.export.parity import LAYERED, agreement, torch_probabilities
+from ofa_core.export.points import SAME_SCALE, trace
+from ofa_core.export.runtime import Kernels, TFLiteModel
+from ofa_core.export.scales import PROBABILITY_SCALE
+from ofa_core.quantization.fake import FakeQuantized
+from ofa_core.quantization.grid import grid
+
+KERNELS: tuple[Kernels, ...] = ("xnnpack", "reference")
+
+
+def compare_simulation(simulation: FakeQuantized, content: bytes, images: np.ndarray) -> dict[str, dict[str, float]]:
+    """By kernels, how far the simulation and an integer file agree on images uint8 (n, r, r, 3); fields as of `agreement`."""
+    expected = np.rint(torch_probabilities(simulation, images) / PROBABILITY_SCALE).clip(0, 255)
+    found: dict[str, dict[str, float]] = {}
+    for kernels in KERNELS:
+        got = np.rint(TFLiteModel(content, kernels=kernels).predict(images) / PROBABILITY_SCALE)
+        found[kernels] = agreement(expected, got)
+    return found
+
+
+def check_simulation(found: Mapping[str, Mapping[str, float]], least: float) -> None:
+    """Raises ValueError, one line, when kernels and simulation agree on the class of less than a share `least` of images."""
+    for kernels, agreed in found.items():
+        if agreed["same_top1"] < least:
+            raise ValueError(
+                f"uint8: {kernels} kernels and the simulation in torch agree on {agreed['same_top1']:.2%} of the images, "
+                f"less than min_simulation_agreement: {least:g}"
+            )
+
+
+def drift(simulation: FakeQuantized, content: bytes, images: np.ndarray) -> dict[str, dict[str, float]]:
+    """Where the reference kernels leave the simulation, by activation, on the first images uint8 (n, r, r, 3).
+
+    same_values: share of equal values. mean_steps, largest_steps: of the difference, in steps of the activation's scale.
+    Activations of layers that compute in float are left out.
+    """
+    model = TFLiteModel(content, kernels="reference", keep_all=True)
+    traced = trace(read_model(content), simulation.ranges)
+    tensors = {operator.point: operator.output for operator in traced if operator.kind not in SAME_SCALE}
+    seen: dict[str, list[np.ndarray]] = {}
+    for image in images[:LAYERED]:
+        model.predict(image[None])
+        expected = _steps(simulation, image)
+        for point, index in tensors.items():
+            details = model.interpreter._get_tensor_details(index, 0)
+            if point not in expected or details["dtype"] != np.int8:
+                continue
+            got = model.interpreter.get_tensor(index).astype(int) - details["quantization"][1]
+            seen.setdefault(point, []).append(np.abs(got.reshape(-1) - expected[point]))
+    rows = {}
+    for point, parts in seen.items():
+        steps = np.concatenate(parts)
+        largest = float(steps.max())
+        rows[point] = {"same_values": float((steps == 0).mean()), "mean_steps": float(steps.mean()), "largest_steps": largest}
+    return rows
+
+
+@torch.no_grad()
+def _steps(simulation: FakeQuantized, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The integers less the zero point of every activation of one image, flat, channels last."""
+    found, ranges = dict[str, np.ndarray](), simulation.ranges
+
+    def visit(point: str, x: torch.Tensor) -> None:
+        bounds = grid(*(torch.tensor(bound) for bound in ranges[point]))
+        steps = (x / bounds.scale).round().clamp(-128 - bounds.zero_point, 127 - bounds.zero_point)
+        found[point] = (steps if steps.dim() == 2 else steps.permute(0, 2, 3, 1)).reshape(-1).numpy().astype(int)
+
+    simulation.eval().visitor = visit
+    simulation(to_input(image[None]))
+    simulation.visitor = None
+    return found
+
+
+def with_drift(layers: list[dict[str, Any]], found: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """The rows of `layer_errors` with what `drift` found of their activations."""
+    empty = {"same_values": None, "mean_steps": None, "largest_steps": None}
+    return [row | dict(found.get(row["tensor"], empty)) for row in layers]
