@@ -10,14 +10,10 @@ from ofa_core.params import ParamsFile
 from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.search.params import SearchParams
 from ofa_core.spaces import SpaceParams
-from ofa_core.training.params import (
-    CollectParams,
-    ShrinkParams,
-    SpecializeParams,
-    TrainBaselinesParams,
-    TrainingParams,
-    TrainSupernetParams,
-)
+from ofa_core.training.baselines_params import TrainBaselinesParams
+from ofa_core.training.collect_params import CollectParams
+from ofa_core.training.params import ShrinkParams, TrainingParams, TrainSupernetParams
+from ofa_core.training.specialize_params import SpecializeParams
 
 SECTIONS: dict[str, type] = {
     "seed": int,
@@ -54,5 +50,12 @@ def check(path: str | Path) -> None:
         except ValueError as error:
             raise ValueError(f"{path}: {name}.{error}") from None
     latency, search = sections["build_latency_table"], sections["search"]
-    if search.device not in latency.devices:
-        raise ValueError(f"{path}: search.device: {search.device}: allowed are {', '.join(latency.devices)}")
+    if search.objective == "int8_top1" and not sections["collect_accuracies"].int8_architectures:
+        raise ValueError(
+            f"{path}: search.objective: int8_top1: nothing to learn it from, collect_accuracies.int8_architectures is 0"
+        )
+    named = {"search.device": search.device}
+    named |= {f"search.targets.{name}.device": device for name, device in search.devices.items()}
+    for key, device in named.items():
+        if device not in latency.devices:
+            raise ValueError(f"{path}: {key}: {device}: allowed are {', '.join(latency.devices)}")

@@ -195,7 +195,7 @@ def score(parser: argparse.ArgumentParser) -> Run:
 def search(parser: argparse.ArgumentParser) -> Run:
     """Find the most accurate sub-network for every budget, by an accuracy predictor and latency tables."""
     parser.add_argument("--predictor", type=Path, required=True, metavar="FILE",
-                        help="build/predictor.npz, or the published acc_predictor.pth")  # fmt: skip
+                        help="build/predictor/top1.npz, or the published acc_predictor.pth")  # fmt: skip
     budgets = parser.add_mutually_exclusive_group(required=True)
     for flag, about in (("ms", "milliseconds"), ("macs", "multiply-accumulates"), ("params", "parameters")):
         budgets.add_argument(f"--{flag}", type=float, nargs="+", metavar="B", help=f"budgets in {about}")
@@ -249,6 +249,7 @@ def export(parser: argparse.ArgumentParser) -> Run:
     add("--imagenet-normalization", action="store_true",
         help="the network was trained with ImageNet's mean and deviation, as once-for-all's; not x / 127.5 - 1")  # fmt: skip
     add("--hard-swish", default="auto", metavar="FORM", help="fused, composed or auto: the faster one here (default)")
+    add("--calibration", default="minmax", metavar="METHOD", help="minmax (default), moving_average, percentile or mse")
     add("--keep-float", default="", metavar="A,B", help="layers that stay float in integer files")
     add("--calibration-images", type=int, default=200, metavar="N", help="most to calibrate with (default: 200)")
     add("--seed", type=int, default=0, metavar="N", help="which images those are (default: 0)")

@@ -21,7 +21,7 @@ WORK = Path(".work")
 DATASET = BUILD / "data/classification.npz"
 SUPERNET = BUILD / "supernet"
 ACCURACIES = BUILD / "accuracies.csv"
-PREDICTOR = BUILD / "predictor.npz"
+PREDICTORS = BUILD / "predictor"
 LATENCY = BUILD / "latency"
 SEARCH = BUILD / "search"
 SPECIALIZED = BUILD / "specialized"
@@ -48,6 +48,11 @@ def supernet(phase: str) -> Path:
     return SUPERNET / f"{phase}.safetensors"
 
 
+def predictor(of: str = "top1") -> Path:
+    """The accuracy predictor; `int8_top1`: of networks with 8 bits, where any were measured."""
+    return PREDICTORS / f"{of}.npz"
+
+
 def latency_table(device: str) -> Path:
     """The latency table of a device."""
     return LATENCY / f"{device}.json"
@@ -59,8 +64,13 @@ def searched(target: str) -> Path:
 
 
 def specialized(target: str) -> Path:
-    """The stand-alone network of a target."""
-    return SPECIALIZED / f"{target}.safetensors"
+    """The folder of a target's stand-alone networks."""
+    return SPECIALIZED / target
+
+
+def specialized_file(target: str, quantization: str) -> Path:
+    """A target's network to be quantised after training (post), or trained with quantisation (aware)."""
+    return specialized(target) / f"{quantization}.safetensors"
 
 
 def exported(target: str) -> Path:

@@ -9,11 +9,12 @@ from ofa_core.nn import build_supernet
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
-from ofa_core.training.collect import collect, promising_archs, sample_archs, write_accuracies
+from ofa_core.training.collect import collect, collect_int8, promising_archs, sample_archs, write_accuracies
+from ofa_core.training.collect_params import CollectParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.params import CollectParams, TrainingParams
+from ofa_core.training.params import TrainingParams
 from ofa_core.training.report import cost
 from ofa_core.training.weights import load_weights
 
@@ -41,9 +42,11 @@ def main() -> None:
             if chosen:
                 more = promising_archs(AccuracyPredictor.fit(space, archs, np.array(top1), seed=seed), archs, chosen, seed)
                 archs, top1 = archs + more, top1 + collect(net, evaluator, more, group)
+            int8_top1 = collect_int8(net, evaluator, archs, params.int8_architectures, group)
             if group.is_first:
-                write_accuracies(files.ACCURACIES, archs, top1)
-                metrics = {"split": "val", "architectures": len(archs), "lowest_top1": min(top1), "highest_top1": max(top1)}
+                write_accuracies(files.ACCURACIES, archs, top1, int8_top1)
+                metrics = {"split": "val", "architectures": len(archs), "int8_architectures": len(int8_top1)}
+                metrics |= {"lowest_top1": min(top1), "highest_top1": max(top1)}
                 metrics |= cost(time.monotonic() - started, group)
                 files.write_json(files.report("collect_accuracies"), metrics)
 

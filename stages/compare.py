@@ -11,9 +11,10 @@ from ofa_core.report.comparison import measure_baseline, pareto, shrinking, trai
 from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
+from ofa_core.training.baselines_params import TrainBaselinesParams
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.params import TrainBaselinesParams, TrainingParams
+from ofa_core.training.params import TrainingParams
 from ofa_core.training.weights import load_weights
 
 

@@ -1,7 +1,9 @@
 """Stage fit_predictor: fits the accuracy predictor and measures it on held-out architectures."""
 
+import numpy as np
+
 from ofa_core import files
-from ofa_core.predictor.fitting import fit_and_check
+from ofa_core.predictor.fitting import fit_and_check, fit_quantized_and_check
 from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
@@ -9,15 +11,20 @@ from ofa_core.training.collect import read_accuracies
 
 
 def main() -> None:
-    """Writes build/predictor.npz, its metrics and the points predicted against measured."""
+    """Writes build/predictor/, metrics and the points predicted against measured."""
     with running("fit_predictor") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
         params = stage.params.read("fit_predictor", FitPredictorParams)
         archs, top1 = read_accuracies(stage.input(files.ACCURACIES))
+        _, int8_top1 = read_accuracies(files.ACCURACIES, "int8_top1")
 
         predictor, quality, points = fit_and_check(space, archs, top1, params, seed)
-        predictor.save(files.PREDICTOR)
+        with files.replacing_folder(files.PREDICTORS) as folder:
+            predictor.save(folder / files.predictor().name)
+            if not np.isnan(int8_top1).all():
+                predictor, quality["int8"], _ = fit_quantized_and_check(space, archs, top1, int8_top1, params, seed)
+                predictor.save(folder / files.predictor("int8_top1").name)
         files.write_json(files.report("fit_predictor"), quality)
         content = points.to_csv(index=False, float_format="%.6g")
         files.write_bytes(files.report("fit_predictor", suffix=".csv"), content.encode())

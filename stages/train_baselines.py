@@ -6,10 +6,11 @@ from ofa_core import files
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
 from ofa_core.training.baselines import baseline_layers, train_baselines
+from ofa_core.training.baselines_params import TrainBaselinesParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.params import TrainBaselinesParams, TrainingParams
+from ofa_core.training.params import TrainingParams
 
 
 def main() -> None:

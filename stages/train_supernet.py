@@ -6,6 +6,7 @@ import torch
 
 from ofa_core import files
 from ofa_core.nn import build_supernet
+from ofa_core.nn.network import zero_residuals
 from ofa_core.spaces import SpaceParams
 from ofa_core.stage import exit_cleanly, running
 from ofa_core.training.distributed import joined
@@ -32,6 +33,8 @@ def main() -> None:
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         torch.manual_seed(seed)
         net = build_supernet(space, len(train_images.classes), shared.dropout)
+        if shared.zero_residuals:
+            zero_residuals(net)
         if params.init is not None:
             transfer(stage.pinned(Path(params.init), params.init_md5, "train_supernet.init_md5"), net)
         schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)

@@ -17,9 +17,10 @@ from ofa_core.training.shrinking import ArchSampler, full_sampler, in_supernet
 
 SPACE = get_space("ofa_small", 0.5, (20, 24))
 SHARED = TrainingParams(
-    batch_size=32, momentum=0.9, weight_decay=3e-5, label_smoothing=0.1, dropout=0.1, max_shift=0.08, flip=True,
-    crop_scale=None, brightness=0.0, saturation=0.0, bn_images=64, accumulate=1, ema_decay=0.0, launcher="python", device="cpu",
-    precision="float32", tensorboard=False, threads=1, checkpoint_seconds=1e-6, spike_factor=5.0, max_rollbacks=2,
+    batch_size=32, momentum=0.9, weight_decay=3e-5, label_smoothing=0.1, dropout=0.1, zero_residuals=False, max_shift=0.08,
+    flip=True, crop_scale=None, brightness=0.0, saturation=0.0, bn_images=64, accumulate=1, ema_decay=0.0,
+    launcher="python", device="cpu", precision="float32", tensorboard=False, threads=1, checkpoint_seconds=1e-6,
+    spike_factor=5.0, max_rollbacks=2,
 )  # fmt: skip
 PHASE = PhaseParams(
     init="full", kernel_sizes=(3, 7), depths=(2, 4), expand_ratios=(4, 6), sampling="random", teacher="full", subnets=2,

@@ -12,10 +12,10 @@ from ofa_core.report.comparison import pareto, shrinking, training_cost, uniform
 from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
 from ofa_core.training import baselines
 from ofa_core.training.baselines import baseline_layers, train_baselines
+from ofa_core.training.baselines_params import StockParams, SubnetParams, TrainBaselinesParams
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator, top1
 from ofa_core.training.images import Images
-from ofa_core.training.params import StockParams, SubnetParams, TrainBaselinesParams
 from ofa_core.training.weights import load_layers, load_network, save_layers
 from tests.small_training import SHARED, SPACE, fresh
 

@@ -42,12 +42,11 @@ def test_tracked_parameters_exist_and_are_read(name: str) -> None:
     source = (REPO / f"stages/{name}.py").read_text()
     # Calls of params.read, with the stage's item in braces, and the parameters that paths in dvc.yaml are made with.
     read = {re.sub(r"\{\w+\}", "${key}", section) for section in re.findall(r'params\.read\(f?"([^"]+)"', source)}
-    read = {section.replace("{params.device}", "${search.device}") for section in read}
     assert read == set(STAGES[name]["params"])
     each = list(PARAMS.raw(DVC["stages"][name]["foreach"][2:-1])) if "foreach" in DVC["stages"][name] else [""]
     for section in read:
         for key in each:
-            PARAMS.raw(section.replace("${key}", key).replace("${search.device}", PARAMS.raw("search.device")))
+            PARAMS.raw(section.replace("${key}", key))
 
 
 def test_training_does_not_depend_on_what_follows() -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from ofa_core.arch import Arch
 from ofa_core.nn import build_supernet
-from ofa_core.nn.network import SuperNetwork
+from ofa_core.nn.network import SuperNetwork, zero_residuals
+from ofa_core.nn.ops import BatchNorm
 from ofa_core.spaces import get_space
 from ofa_core.zoo import load_official
 from tests.conftest import shared_data
@@ -181,6 +183,21 @@ def test_a_smaller_kernel_starts_as_the_centre_of_the_larger():
     assert depthwise.weight.shape[2:] == (7, 7)
     assert torch.equal(depthwise.kernel_weight(5, 8), depthwise.weight[:8, :, 1:6, 1:6])
     assert torch.equal(depthwise.kernel_weight(3, 8), depthwise.weight[:8, :, 2:5, 2:5])
+
+
+@names
+def test_zeroed_residuals_make_depth_irrelevant(name):
+    net = random_net(ALL[name])
+    shallow = ALL[name].smallest()
+    deep = replace(shallow, d=(shallow.d[0], *ALL[name].largest().d[1:]))  # the first of ofa_resnet50 is of its stem
+    assert relative_error(logits(net, deep), logits(net, shallow)) > 1e-3
+    net.active = ALL[name].layers(ALL[name].largest(), CLASSES)
+    zero_residuals(net)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, BatchNorm):  # their shifts, too, are 0 in a fresh network
+                module.bias.zero_()
+    assert torch.equal(logits(net, deep), logits(net, shallow))
 
 
 def test_kernels_are_transformed_in_a_chain():

@@ -252,7 +252,9 @@ def test_accuracies_file(tmp_path: Path) -> None:
     read, top1 = read_accuracies(tmp_path / "a.csv")
     assert read == archs
     assert top1.tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
-    (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().replace("top1", "int8_top1").replace("0.3\n", "\n"))
+    (tmp_path / "a.csv").write_text(
+        (tmp_path / "a.csv").read_text().replace("top1,int8_top1", "int8_top1,a").replace("0.3,", ",")
+    )
     assert np.isnan(read_accuracies(tmp_path / "a.csv", "int8_top1")[1]).tolist() == [False, False, True, False, False]
     (tmp_path / "b.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="not a table of accuracies"):

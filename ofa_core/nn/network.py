@@ -83,6 +83,18 @@ def build_supernet(space: Space, num_classes: int, dropout: float = 0.0) -> Supe
     return SuperNetwork(space, num_classes, dropout)
 
 
+def zero_residuals(net: Network) -> None:
+    """Makes every residual block start as the identity: the scale of its last batch norm becomes 0.
+
+    A deep network then starts as a shallow one, and leaving out a block changes little (Goyal et al. 2017,
+    https://arxiv.org/abs/1706.02677, section 5.1). For networks that are to be trained from nothing.
+    """
+    for layer in net.active:
+        part = net.parts[layer.name]
+        if layer.residual and isinstance(part, MBConv | Bottleneck):
+            nn.init.zeros_((part.project if isinstance(part, MBConv) else part.restore).bn.weight)
+
+
 def _module(layer: Layer, kernels: Sequence[int]) -> nn.Module:
     if layer.kind == "mbconv":
         return MBConv(layer, kernels)

@@ -11,8 +11,9 @@ import pandas as pd
 from ofa_core.arch import Arch
 from ofa_core.data.packed import Split
 from ofa_core.data.resize import resize, to_rgb
+from ofa_core.export.integer import calibrate, quantize
 from ofa_core.export.params import ExportParams
-from ofa_core.export.tflite import convert_float, convert_integer
+from ofa_core.export.tflite import convert_float
 from ofa_core.export.twin import build_twin
 from ofa_core.measure.activation import choose_hard_swish
 from ofa_core.measure.evaluation import measure
@@ -36,9 +37,12 @@ def measure_baseline(
     net = load_layers(weights)
     r = net.active[0].resolution
     hard_swish, _ = choose_hard_swish(export.hard_swish, net.active)
-    twin = build_twin(net, hard_swish=hard_swish)
-    calibration = to_rgb(resize(train.images[: export.calibration_images], r))
-    content = {"uint8": convert_integer(twin, calibration, "uint8"), "float": convert_float(twin)}
+    images = to_rgb(resize(train.images[: export.calibration_images], r))
+    ranges, float_file = (
+        calibrate(net, images, export.calibration, hard_swish),
+        convert_float(build_twin(net, hard_swish=hard_swish)),
+    )
+    content = {"uint8": quantize(float_file, ranges), "float": float_file}
     with tempfile.TemporaryDirectory() as folder:
         models = {kind: Path(folder, f"{weights.stem}_{kind}.tflite") for kind in content}
         for kind, path in models.items():

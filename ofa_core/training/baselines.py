@@ -9,12 +9,13 @@ import torch
 from ofa_core import files
 from ofa_core.baselines import stock_layers
 from ofa_core.layers import Layer
-from ofa_core.nn.network import Network
+from ofa_core.nn.network import Network, zero_residuals
 from ofa_core.space import Space
+from ofa_core.training.baselines_params import TrainBaselinesParams
 from ofa_core.training.distributed import Group
 from ofa_core.training.evaluation import Evaluator, top1
 from ofa_core.training.loop import Schedule, always, train
-from ofa_core.training.params import TrainBaselinesParams, TrainingParams
+from ofa_core.training.params import TrainingParams
 from ofa_core.training.report import cost
 from ofa_core.training.weights import save_layers
 
@@ -56,6 +57,8 @@ def train_baselines(
         if not (folder / "metrics.json").exists():
             torch.manual_seed(seed)
             net, r = Network(layers, dropout=shared.dropout), layers[0].resolution
+            if shared.zero_residuals:
+                zero_residuals(net)
             progress = train(
                 net, evaluator.train, always(net), (r,), schedule, shared,
                 phase=name, seed=seed, work=folder, group=group,

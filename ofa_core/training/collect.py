@@ -1,6 +1,8 @@
 """Measured accuracies of sampled sub-networks: the training data of the accuracy predictor."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,15 @@ from ofa_core import files
 from ofa_core.arch import Arch
 from ofa_core.nn.network import SuperNetwork
 from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.quantization.calibration import fake_quantized
 from ofa_core.space import Space
 from ofa_core.training.distributed import ALONE, Group
-from ofa_core.training.evaluation import Evaluator
+from ofa_core.training.evaluation import Evaluator, top1
 
 CANDIDATES = 100
 """Random architectures for each promising one."""
+CALIBRATION_IMAGES = 200
+"""Train images that give the ranges of 8-bit activations, as many as an export takes by default."""
 
 
 def sample_archs(space: Space, count: int, seed: int) -> list[Arch]:
@@ -61,17 +66,52 @@ def collect(net: SuperNetwork, evaluator: Evaluator, archs: list[Arch], group: G
 
     group: the processes that deal the architectures out among them; each of them returns all values.
     """
+    return _collect(evaluator.top1, "accuracies", net, archs, group)
+
+
+def collect_int8(
+    net: SuperNetwork, evaluator: Evaluator, archs: list[Arch], count: int, group: Group = ALONE
+) -> dict[int, float]:
+    """The same with 8 bits, by place in `archs`, of `count` of them: evenly spaced in the order of their MACs.
+
+    All sizes are among them, the smallest and the largest too, and promising ones as many as in all.
+    """
+    macs = [net.space.cost(arch, net.num_classes).macs for arch in archs]
+    order = sorted(range(len(archs)), key=lambda i: (macs[i], i))
+    chosen = [order[round(place)] for place in np.linspace(0, len(archs) - 1, count)]
+    measure = partial(int8_top1, evaluator)
+    measured = _collect(measure, "int8 accuracies", net, [archs[i] for i in chosen], group)
+    return dict(zip(chosen, measured, strict=True))
+
+
+def int8_top1(evaluator: Evaluator, net: SuperNetwork, arch: Arch) -> float:
+    """Validation top-1 (0..1) of a sub-network's full-integer file, computed with fake quantisation.
+
+    It has batch norm statistics of its own, and activation ranges from some of the images that gave them.
+    """
+    net.set_active(arch)
+    x = evaluator.calibrate(net, arch.r)  # (n, 3, r, r)
+    places = np.linspace(0, len(x) - 1, min(CALIBRATION_IMAGES, len(x))).astype(int)
+    return top1(fake_quantized(net.extract(arch).eval(), [x[places]]), evaluator.val_batches(arch.r))
+
+
+def _collect(
+    measure: Callable[[SuperNetwork, Arch], float], what: str, net: SuperNetwork, archs: list[Arch], group: Group
+) -> list[float]:
     net.to(group.device)
-    mine = tqdm(archs[group.rank :: group.size], desc="accuracies", unit="net", mininterval=1, disable=not group.is_first)
-    return group.gather([evaluator.top1(net, arch) for arch in mine])
+    mine = tqdm(archs[group.rank :: group.size], desc=what, unit="net", mininterval=1, disable=not group.is_first)
+    return group.gather([measure(net, arch) for arch in mine])
 
 
-def write_accuracies(path: Path, archs: list[Arch], top1: list[float]) -> None:
-    """Writes csv: ks, e, d (numbers with spaces between), r in pixels, top1 in 0..1."""
+def write_accuracies(path: Path, archs: list[Arch], top1: list[float], int8_top1: Mapping[int, float] = {}) -> None:
+    """Writes csv: ks, e, d (numbers with spaces between), r in pixels, top1 and int8_top1 in 0..1.
+
+    int8_top1: by place in `archs`; the cells of others are empty.
+    """
     rows = [
         {name: " ".join(map(str, value)) for name, value in (("ks", a.ks), ("e", a.e), ("d", a.d)) if value}
-        | {"r": a.r, "top1": t}
-        for a, t in zip(archs, top1, strict=True)
+        | {"r": a.r, "top1": t, "int8_top1": int8_top1.get(i, np.nan)}
+        for i, (a, t) in enumerate(zip(archs, top1, strict=True))
     ]
     files.write_bytes(path, pd.DataFrame(rows).to_csv(index=False).encode())
 
@@ -79,7 +119,7 @@ def write_accuracies(path: Path, archs: list[Arch], top1: list[float]) -> None:
 def read_accuracies(path: Path, column: str = "top1") -> tuple[list[Arch], np.ndarray]:
     """Reads what `write_accuracies` wrote: architectures and top-1 (n,). Raises ValueError, one line, for a foreign file.
 
-    column: `int8_top1` is the accuracy of the int8 network, in files that have it; NaN where it was not measured.
+    column: `int8_top1` is the accuracy of the int8 network; NaN where it was not measured.
     """
     try:
         table = pd.read_csv(path, dtype={"ks": str, "e": str, "d": str})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ofa_core.arch import Arch
 from ofa_core.nn.bn import recalibrate
@@ -26,7 +26,7 @@ def use_threads(threads: int) -> None:
 
 
 @torch.inference_mode()
-def top1(net: Network, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+def top1(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
     """Share of images (0..1) whose largest logit is their label's; batches of (x (B, 3, r, r), labels (B,)). Sets eval mode."""
     net.eval()
     right = count = 0
@@ -39,21 +39,21 @@ def top1(net: Network, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
 class Evaluator:
     """Validation of sub-networks: statistics from the same train images, accuracy on the val split.
 
-    train, val: the splits. bn_images: how many train images the statistics come from, drawn with `seed`.
-    Batches are kept per resolution.
+    train, val: the splits. bn_images: how many train images the statistics come from, drawn with `seed`; all where there are
+    fewer. Batches are kept per resolution.
     """
 
     def __init__(self, train: Images, val: Images, bn_images: int, seed: int) -> None:
-        if bn_images > len(train):
-            raise ValueError(f"training.bn_images: {bn_images} is more than the {len(train)} train images")
-        self.train, self.val = train, val
-        self.indices = np.sort(np.random.default_rng([seed, 1]).choice(len(train), bn_images, replace=False))
+        self.train, self.val, count = train, val, min(bn_images, len(train))
+        self.indices = np.sort(np.random.default_rng([seed, 1]).choice(len(train), count, replace=False))
         self._val_batches: dict[int, Sequence[tuple[Tensor, Tensor]]] = {}
 
-    def calibrate(self, net: Network, resolution: int) -> None:
-        """Recalibrates the batch norms of the active sub-network at a resolution."""
+    def calibrate(self, net: Network, resolution: int) -> Tensor:
+        """Recalibrates the batch norms of the active sub-network at a resolution; returns the images used (n, 3, r, r)."""
         [(x, _)] = self.train.batches(resolution, len(self.indices), self.indices)
-        recalibrate(net, [_placed(x, net)])
+        x = _placed(x, net)
+        recalibrate(net, [x])
+        return x
 
     def top1(self, net: SuperNetwork, arch: Arch) -> float:
         """Validation top-1 (0..1) of a sub-network with its own statistics. Leaves it active and in eval mode."""
@@ -68,6 +68,6 @@ class Evaluator:
         return self._val_batches[resolution]
 
 
-def _placed(x: Tensor, net: Network) -> Tensor:
+def _placed(x: Tensor, net: nn.Module) -> Tensor:
     """The images where the network is, in the memory format that convolutions are fastest with."""
     return x.to(next(net.parameters()).device).contiguous(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -29,11 +30,15 @@ from ofa_core.training.images import Images, TrainStream
 from ofa_core.training.live import Live
 from ofa_core.training.params import TrainingParams
 
+if TYPE_CHECKING:  # no dependency of the super-network's training
+    from ofa_core.quantization.fake import FakeQuantized
+
 HISTORY_STEPS = 20
 """Steps that one row of the history averages."""
 ROLLBACK_FACTOR = 0.5
 """What the learning rate is multiplied by when losses go astray."""
 
+Trainable: TypeAlias = "Network | FakeQuantized"
 Sampler = Callable[[np.random.Generator, int], list[list[Layer]]]
 """(generator, resolution) -> the sub-networks of a step, each as its layers."""
 
@@ -71,7 +76,7 @@ class Teacher:
 
 
 def train(
-    net: Network,
+    net: Trainable,
     images: Images,
     sample: Sampler,
     resolutions: Sequence[int],
@@ -117,7 +122,7 @@ def train(
                 loss += _accumulate(net, x, labels, subnets, shared, teacher, 1 / part_count)
             loss, stop, due = group.sum([loss, bool(terminated), time.monotonic() - saved > shared.checkpoint_seconds])
             state.progress.seconds += time.monotonic() - started
-            if _astray(loss, state.progress, shared.spike_factor):
+            if _astray(loss, state.progress, shared.spike_factor, len(images.classes)):
                 _roll_back(loss, state, shared.max_rollbacks, phase, work, group)
                 bar.n = state.progress.step
                 continue
@@ -138,13 +143,13 @@ def train(
     return state.progress
 
 
-def always(net: Network) -> Sampler:
+def always(net: Trainable) -> Sampler:
     """A stand-alone network's sampler: its own layers."""
     layers = net.active
     return lambda rng, resolution: [layers]
 
 
-def _start(net: Network, teacher: Teacher | None, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
+def _start(net: Trainable, teacher: Teacher | None, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
     """Moves the networks to the group's device; the state of the last checkpoint, or one that a first is made of."""
     for module in (net, None if teacher is None else teacher.net):
         if module is not None:
@@ -170,7 +175,7 @@ def _parts(
 
 
 def _accumulate(
-    net: Network,
+    net: Trainable,
     x: Tensor,
     labels: Tensor,
     subnets: list[list[Layer]],
@@ -221,9 +226,14 @@ def _record(progress: Progress, loss: float, rate: float, steps_per_epoch: int, 
         progress.losses = []
 
 
-def _astray(loss: float, progress: Progress, spike_factor: float) -> bool:
-    """Whether a loss is not finite, or more than `spike_factor` times that of the last row of the history."""
-    return not math.isfinite(loss) or (bool(progress.history) and loss > spike_factor * progress.history[-1]["loss"])
+def _astray(loss: float, progress: Progress, spike_factor: float, classes: int) -> bool:
+    """Whether a loss is not finite, or more than `spike_factor` times that of the last row of the history.
+
+    A spike is above the loss of guessing, too: single batches are many times above a mean that is near zero.
+    """
+    if not math.isfinite(loss) or not progress.history:
+        return not math.isfinite(loss)
+    return loss > max(spike_factor * progress.history[-1]["loss"], math.log(classes))
 
 
 def _roll_back(loss: float, state: TrainingState, most: int, phase: str, work: Path, group: Group) -> None:

@@ -1,10 +1,12 @@
-"""Parameters of training: what all phases share, the full network, and progressive shrinking."""
+"""Parameters of training: what all phases share, the full network, and progressive shrinking.
+
+What comes after it has modules of its own, so that an edit there does not train the super-network anew.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ofa_core.arch import Arch
 from ofa_core.params import section
 from ofa_core.space import Space
 
@@ -32,6 +34,8 @@ class TrainingParams:
     """Share of the target spread over all classes."""
     dropout: Share
     """Before the classifier."""
+    zero_residuals: bool
+    """Whether residual blocks start as the identity: the scale of their last batch norm is 0 at first (Goyal et al. 2017)."""
     max_shift: Annotated[float, Field(ge=0, le=0.5)]
     """Augmentation: random shift of the image, up to this share of its side, in either direction."""
     flip: bool
@@ -44,7 +48,7 @@ class TrainingParams:
     saturation: Annotated[float, Field(ge=0, le=1)]
     """Augmentation: most that an image's saturation changes, as a share of it; published: 0.5."""
     bn_images: Annotated[int, Field(ge=2)]
-    """Train images that batch norm statistics are measured on before a sub-network is evaluated."""
+    """Train images that batch norm statistics are measured on before a sub-network is evaluated; all where there are fewer."""
     accumulate: Annotated[int, Field(ge=1)]
     """Parts that each process cuts its share of a step's images into, to save memory; batch norms see one part at a time."""
     ema_decay: Share
@@ -62,7 +66,8 @@ class TrainingParams:
     checkpoint_seconds: Annotated[float, Field(gt=0)]
     """A killed phase loses at most this much work."""
     spike_factor: Annotated[float, Field(gt=1)]
-    """A loss this many times that of the steps before, or one that is not finite, goes back to the last checkpoint."""
+    """A loss this many times that of the steps before, and above that of guessing, or one that is not finite, goes back to the
+    last checkpoint."""
     max_rollbacks: Annotated[int, Field(ge=0, le=20)]
     """How often a phase may go back, each time with half the learning rate, before it stops."""
 
@@ -95,7 +100,7 @@ class TrainSupernetParams:
     """MD5 of that file, which makes a change of it a change of the parameters that DVC sees; null without init."""
 
     def __post_init__(self) -> None:
-        _check_warmup(self.epochs, self.warmup_epochs)
+        check_warmup(self.epochs, self.warmup_epochs)
         if (self.init is None) != (self.init_md5 is None):
             raise ValueError("init_md5: goes with init; both or none")
 
@@ -121,7 +126,7 @@ class PhaseParams:
     lr: Rate
 
     def __post_init__(self) -> None:
-        _check_warmup(self.epochs, self.warmup_epochs)
+        check_warmup(self.epochs, self.warmup_epochs)
         if self.sampling == "sandwich" and self.subnets < 2:
             raise ValueError(f"subnets: {self.subnets}: the sandwich rule needs 2 or more")
         if self.teacher == "in_place" and self.sampling != "sandwich":
@@ -171,91 +176,7 @@ class ShrinkParams:
             raise ValueError(f"last: {self.last} is not one of {', '.join(self.phases)}")
 
 
-@section
-class CollectParams:
-    """Section `collect_accuracies`."""
-
-    architectures: Annotated[int, Field(ge=20)]
-    """Sub-networks to measure, the smallest and the largest at every resolution among them."""
-    promising: Share
-    """Share of them that a predictor fitted to the others chooses, as the most promising of their size."""
-
-
-@section
-class SpecializeParams:
-    """Section `specialize`."""
-
-    max_top1_change: Annotated[float, Field(gt=0, le=1)]
-    """Most that validation top-1 (0..1) of the written network, in a fresh process, may differ from that of the network in
-    memory, which without fine-tuning is the super-network's."""
-    epochs: Annotated[float, Field(ge=0, le=1000)]
-    """Passes over the train split to fine-tune each searched network for, the full network teaching; 0 is none."""
-    warmup_epochs: Annotated[float, Field(ge=0)]
-    lr: Rate
-    distill_weight: DistillWeight
-    """Weight of the soft loss against the full network's probabilities; the hard loss has weight 1."""
-
-    def __post_init__(self) -> None:
-        if self.epochs:
-            _check_warmup(self.epochs, self.warmup_epochs)
-
-
-@section
-class StockParams:
-    """An entry of `train_baselines.networks`: a stock network."""
-
-    family: Literal["mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"]
-    width_mult: Annotated[float, Field(gt=0, le=4)]
-    """Multiplies all widths, rounded to multiples of 8."""
-    total_stride: Literal[2, 4, 8, 16, 32]
-    """Of the last map; less than the published 32 suits small images."""
-    resolution: Annotated[int, Field(ge=8, le=1024)]
-    """Of the input, in pixels."""
-
-
-@section
-class SubnetParams:
-    """An entry of `train_baselines.subnets`: a sub-network with the same choice everywhere, trained from nothing."""
-
-    kernel_size: int
-    depth: int
-    expand_ratio: int
-    resolution: int
-
-    def arch(self, space: Space) -> Arch:
-        """The architecture. Raises ValueError that names the key when a choice is not of the space."""
-        wanted = {"ks": ("kernel_size", self.kernel_size), "d": ("depth", self.depth), "e": ("expand_ratio", self.expand_ratio)}
-        values: dict[str, list[int]] = {"ks": [], "d": [], "e": []}
-        for gene in sorted(space.genes, key=lambda gene: gene.position):
-            key, value = wanted[gene.field]
-            value = value if len(gene.choices) > 1 else int(gene.choices[0])
-            if value not in gene.choices:
-                raise ValueError(f"{key}: {value}: allowed are {', '.join(map(str, gene.choices))}")
-            values[gene.field].append(value)
-        if self.resolution not in space.resolutions:
-            raise ValueError(f"resolution: {self.resolution}: allowed are {', '.join(map(str, space.resolutions))}")
-        return Arch(tuple(values["ks"]), tuple(values["e"]), tuple(values["d"]), self.resolution)
-
-
-@section
-class TrainBaselinesParams:
-    """Section `train_baselines`: networks trained one by one, to compare with; none by default."""
-
-    epochs: Rate
-    """Passes over the train split for each. A fair number is that of the full network and all phases together."""
-    warmup_epochs: Annotated[float, Field(ge=0)]
-    lr: Rate
-    networks: dict[str, StockParams]
-    """By name."""
-    subnets: dict[str, SubnetParams]
-    """By name, other names than the networks'."""
-
-    def __post_init__(self) -> None:
-        _check_warmup(self.epochs, self.warmup_epochs)
-        if twice := sorted(set(self.networks) & set(self.subnets)):
-            raise ValueError(f"subnets.{twice[0]}: a network has this name already")
-
-
-def _check_warmup(epochs: float, warmup_epochs: float) -> None:
+def check_warmup(epochs: float, warmup_epochs: float) -> None:
+    """Raises ValueError that names the key where the warm-up leaves nothing of the epochs."""
     if warmup_epochs >= epochs:
         raise ValueError(f"warmup_epochs: {warmup_epochs} is not less than epochs ({epochs})")
