@@ -1,6 +1,7 @@
 """The floors of the architecture: an import goes down, never up or around (docs/architecture.md)."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,21 @@ def test_light_modules_stay_light(module: str, absent: list[str]) -> None:
     program = f"import sys, {module}; print(*(name for name in {absent} if name in sys.modules))"
     run = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_public_names() -> None:
+    """What users import; the README and docs rely on these."""
+    names = {
+        "ofa_core.arch": "Arch",
+        "ofa_core.latency": "LatencyTable",
+        "ofa_core.nn": "build_supernet",
+        "ofa_core.predictor": "AccuracyPredictor",
+        "ofa_core.search": "search",
+        "ofa_core.spaces": "get_space",
+        "ofa_core.zoo": "load_official",
+    }
+    for module, name in names.items():
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
 def test_size_of_modules_and_functions() -> None:

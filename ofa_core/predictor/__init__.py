@@ -1,0 +1,1 @@
+from ofa_core.predictor.accuracy import AccuracyPredictor as AccuracyPredictor
