@@ -16,7 +16,7 @@ from ofa_core.export.onnx import export_onnx
 from ofa_core.export.operators import operators
 from ofa_core.export.params import ConversionParams
 from ofa_core.export.runtime import TFLiteModel, make_interpreter
-from ofa_core.export.tflite import convert_float, convert_int8, convert_uint8
+from ofa_core.export.tflite import convert_float, convert_part, convert_uint8
 from ofa_core.export.twin import Twin, build_twin, tf
 from ofa_core.nn.bn import recalibrate
 from ofa_core.nn.network import Network
@@ -169,7 +169,7 @@ def test_bad_input_is_one_clear_line():
         with pytest.raises(ValueError, match=r"calibration (images|inputs): "):
             convert_uint8(twin, images)
     with pytest.raises(ValueError, match="calibration inputs"):
-        convert_int8(twin, np.zeros((0, 20, 20, 3)))
+        convert_part(twin, np.zeros((0, 20, 20, 3)))
     with pytest.raises(ValueError, match="classifier: does not take the output of first_conv"):
         Twin([network.active[0], network.active[-1]], fold(network))
     with pytest.raises(ValueError, match=r"first_conv: conv\.kernel is missing"):

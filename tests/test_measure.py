@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ofa_core.export.operators import read_model
 from ofa_core.export.runtime import make_interpreter
 from ofa_core.latency.device import host_device
 from ofa_core.latency.table import LatencyTable, Timing
 from ofa_core.measure.build import build_table, random_archs
 from ofa_core.measure.correction import accuracy, adapt, correct
-from ofa_core.measure.files import distinct_layers, layer_file, trivial_file
+from ofa_core.measure.files import distinct_layers, layer_file, network_file, trivial_file
 from ofa_core.measure.host import HostDevice, time_model
 from ofa_core.measure.origin import check_origin
 from ofa_core.measure.sampling import measure, standard_error
@@ -67,9 +68,33 @@ def test_one_layer_files_of_every_kind_run(dtype):
     assert set(kinds) == {"conv", "mbconv", "avgpool", "linear", "maxpool", "bottleneck"}
     for layer in kinds.values():
         interpreter = make_interpreter(layer_file(layer, dtype))
-        for details in (*interpreter.get_input_details(), *interpreter.get_output_details()):
-            assert details["dtype"] == (np.int8 if dtype == "uint8" else np.float32)
+        [output] = interpreter.get_output_details()
+        assert output["dtype"] == (np.int8 if dtype == "uint8" else np.float32)
         interpreter.invoke()
+
+
+def test_the_layer_that_sees_the_image_takes_uint8():
+    space = get_space("ofa_small", resolutions=[20])
+    first, second, *_ = space.layers(space.smallest(), 10)
+    for layer, expected in ((first, np.uint8), (second, np.int8)):
+        interpreter = make_interpreter(layer_file(layer, "uint8"))
+        assert interpreter.get_input_details()[0]["dtype"] == expected
+        assert interpreter.get_output_details()[0]["dtype"] == np.int8
+
+
+def test_signals_do_not_fade_in_networks_to_be_timed():
+    """XNNPACK takes an integer addition only if input and output scales are less than 2**10 apart, what else it leaves to slow
+    kernels (xnn_create_add_nd_qs8). Trained networks never come near; those of random weights must not either."""
+    space = get_space("ofa_mbv3", 1.0, (64,))
+    model = read_model(network_file(space, space.smallest(64), 10, "uint8"))
+    [graph] = model.subgraphs
+    scales = [tensor.quantization.scale for tensor in graph.tensors]
+    additions = [operator for operator in graph.operators if model.operatorCodes[operator.opcodeIndex].builtinCode == 0]
+    assert len(additions) >= 20
+    for operator in additions:
+        [out] = scales[operator.outputs[0]]
+        for index in operator.inputs:
+            assert 0.1 < scales[index][0] / out < 10
 
 
 def test_layer_files_do_not_touch_the_generators():
@@ -162,6 +187,23 @@ def test_another_runtime_warns_and_another_machine_stops(capsys):
     with pytest.raises(ValueError, match=r"measured elsewhere \(cpu: MOS 6502"):
         check_origin("host", params, elsewhere)
     check_origin("host", device(), elsewhere)  # source file
+
+
+def test_networks_of_a_correction_are_of_all_sizes():
+    """Down to the small ones that search is after, which independent genes never meet; each choice as often as any other."""
+    space, count = get_space("ofa_mbv3", 1.0), 2000
+    archs = random_archs(space, (160, 224), count, seed=0)
+    assert [arch.r for arch in archs[:6]] == [160, 160, 224, 224, 160, 160]
+    codes, _ = space.encode(archs)
+    for column, gene in enumerate(space.genes):
+        shares = np.bincount(codes[:, column], minlength=len(gene.choices)) / count
+        assert shares == pytest.approx(1 / len(gene.choices), abs=0.03)
+    macs = [[space.cost(replace(arch, r=160)).macs for arch in chosen] for chosen in (archs[:40:2], archs[1:40:2])]
+    rng = np.random.default_rng(0)
+    independent = [space.cost(replace(space.sample(rng), r=160)).macs for _ in range(2000)]
+    for found in macs:  # those that fit, those that check
+        assert min(found) < min(independent)
+        assert max(found) > max(independent)
 
 
 def test_correction_recovers_scale_and_overhead():

@@ -32,29 +32,33 @@ def convert_dynamic(twin: Twin) -> bytes:
 
 
 def convert_uint8(twin: Twin, calibration_images: np.ndarray) -> bytes:
-    """A full-integer file by the converter's own calibration, to be timed: uint8 pixels (1, r, r, 3) in, uint8 out.
+    """A full-integer file by the converter's own calibration, which `export.integer` does without: uint8 (1, r, r, 3) in,
+    uint8 out.
 
     calibration_images: (n, r, r, 3) uint8. Raises ValueError for images of another type or shape, or none.
     """
     images = np.asarray(calibration_images)
     if images.dtype != np.uint8:
         raise ValueError(f"calibration images: {images.dtype}, expected uint8")
-    return _convert_integer(twin, images.astype(np.float32) / np.float32(127.5) - 1, tf.uint8)
+    return _convert_integer(twin, images.astype(np.float32) / np.float32(127.5) - 1, tf.uint8, tf.uint8)
 
 
-def convert_int8(twin: Twin, calibration_inputs: np.ndarray) -> bytes:
-    """As `convert_uint8`, with int8 in and out, for parts of a network. calibration_inputs: (n, ...) float32."""
-    return _convert_integer(twin, np.asarray(calibration_inputs, dtype=np.float32), tf.int8)
+def convert_part(twin: Twin, calibration_inputs: np.ndarray, image: bool = False) -> bytes:
+    """A part of a network in integers, to be timed: int8 in and out, or uint8 in where it sees the image.
+
+    calibration_inputs: (n, ...) float32. Raises ValueError for inputs of another shape, or none.
+    """
+    return _convert_integer(twin, np.asarray(calibration_inputs, dtype=np.float32), tf.uint8 if image else tf.int8, tf.int8)
 
 
-def _convert_integer(twin: Twin, inputs: np.ndarray, dtype: Any) -> bytes:
+def _convert_integer(twin: Twin, inputs: np.ndarray, input_type: Any, output_type: Any) -> bytes:
     if not len(inputs) or inputs.shape[1:] != twin.input_shape[1:]:
         raise ValueError(f"calibration inputs: shape {inputs.shape}, expected (n, {str(twin.input_shape[1:])[1:]}")
     converter = _converter(twin)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([x[None]] for x in inputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = dtype
+    converter.inference_input_type, converter.inference_output_type = input_type, output_type
     return _convert(converter)
 
 

@@ -99,6 +99,16 @@ def _write(folder: Path, makers: Mapping[str, Callable[[], bytes]], label: str) 
 
 
 def random_archs(space: Space, resolutions: Sequence[int], count: int, seed: int) -> list[Arch]:
-    """Random architectures whose resolutions go round the given ones."""
+    """Random architectures of all sizes, whose resolutions go round the given ones.
+
+    Genes drawn uniformly and independently make networks of middle sizes only, and a correction fitted to these misses the
+    small ones that a search is after. So every network has a tendency, spread evenly between small and large, by which all its
+    genes are drawn; over all networks each choice of a gene is still equally likely. Two in succession have tendency and
+    resolution in common: `correct` fits by one of them and checks by the other.
+    """
     rng = np.random.default_rng(seed)
-    return [replace(space.sample(rng), r=resolutions[i // 2 % len(resolutions)]) for i in range(count)]
+    pairs = (count + 1) // 2
+    tendency = np.repeat((rng.permutation(pairs) + rng.random(pairs)) / pairs, 2)[:count]
+    last_choice = np.array([len(gene.choices) - 1 for gene in space.genes])
+    codes = rng.binomial(last_choice, tendency[:, None])  # uniform over the choices, as the tendency is over 0..1
+    return space.decode(codes, np.resize(np.repeat(resolutions, 2), count))

@@ -1,4 +1,8 @@
-"""The TFLite files that are timed: one for each distinct layer of a space, and whole networks. Weights are random."""
+"""The TFLite files that are timed: one for each distinct layer of a space, and whole networks. Weights are random.
+
+Batch norm statistics are not: they are those of noise that runs through. Otherwise signals would fade from layer to layer, as
+they do in no trained network, and XNNPACK leaves integer operators whose scales are too far apart to slower kernels.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -8,15 +12,21 @@ import torch
 
 from ofa_core.arch import Arch
 from ofa_core.costs import LayerSum
+from ofa_core.data.resize import to_input
 from ofa_core.export.folding import fold
+from ofa_core.export.integer import calibrate, convert_integer
 from ofa_core.export.params import HardSwish
-from ofa_core.export.tflite import convert_float, convert_int8, convert_uint8
-from ofa_core.export.twin import Twin
+from ofa_core.export.tflite import convert_float, convert_part
+from ofa_core.export.twin import Twin, build_twin
 from ofa_core.layers import Layer
+from ofa_core.nn.bn import recalibrate
 from ofa_core.nn.network import Network
 from ofa_core.space import Space
 
 Dtype = Literal["uint8", "float32"]
+
+INPUTS = 4
+"""Noise images, or maps, that statistics and ranges come from."""
 
 
 def distinct_layers(space: Space, resolutions: Iterable[int], num_classes: int) -> list[Layer]:
@@ -34,12 +44,13 @@ def distinct_layers(space: Space, resolutions: Iterable[int], num_classes: int) 
 
 
 def layer_file(layer: Layer, dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
-    """A TFLite file of one layer; uint8 means integer arithmetic, and int8 in and out as inside such a network."""
-    twin = _random_twin([layer], hard_swish, softmax=False)
-    if dtype == "float32":
-        return convert_float(twin)
-    noise = np.random.default_rng(0).standard_normal((1, *twin.input_shape[1:]), dtype=np.float32)
-    return convert_int8(twin, noise)
+    """A TFLite file of one layer. uint8 means integer arithmetic, with int8 in and out as inside such a network; the layer that
+    sees the image takes it as uint8, so that its time includes the conversion."""
+    shape = (INPUTS, layer.inp) if layer.kind == "linear" else (INPUTS, layer.resolution, layer.resolution, layer.inp)
+    noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    network = _random_network([layer], torch.from_numpy(noise.transpose(0, 3, 1, 2)) if noise.ndim == 4 else None)
+    twin = Twin([layer], fold(network), hard_swish=hard_swish, softmax=False)
+    return convert_float(twin) if dtype == "float32" else convert_part(twin, noise, image=layer.inp == 3)
 
 
 def network_file(space: Space, arch: Arch, num_classes: int, dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
@@ -48,11 +59,13 @@ def network_file(space: Space, arch: Arch, num_classes: int, dtype: Dtype, hard_
 
 
 def layers_file(layers: Sequence[Layer], dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
-    """A TFLite file of a whole network, from its layer list."""
-    twin = _random_twin(layers, hard_swish, softmax=True)
+    """A TFLite file of a whole network, from its layer list; made as released ones are."""
+    r = layers[0].resolution
+    images = np.random.default_rng(0).integers(0, 256, (INPUTS, r, r, 3), dtype=np.uint8)
+    network = _random_network(layers, to_input(images))
     if dtype == "float32":
-        return convert_float(twin)
-    return convert_uint8(twin, np.random.default_rng(0).integers(0, 256, (1, *twin.input_shape[1:]), dtype=np.uint8))
+        return convert_float(build_twin(network, hard_swish=hard_swish))
+    return convert_integer(network, calibrate(network, images, "minmax", hard_swish), hard_swish)
 
 
 def trivial_file(dtype: Dtype) -> bytes:
@@ -60,8 +73,11 @@ def trivial_file(dtype: Dtype) -> bytes:
     return layer_file(Layer(name="trivial", kind="linear", inp=8, out=8, resolution=1), dtype)
 
 
-def _random_twin(layers: Sequence[Layer], hard_swish: HardSwish, softmax: bool) -> Twin:
+def _random_network(layers: Sequence[Layer], x: torch.Tensor | None) -> Network:
+    """Random weights; statistics of batch norms are those of x (n, channels, r, r), None where there are none."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Network(layers).eval()
-    return Twin(layers, fold(network), hard_swish=hard_swish, softmax=softmax)
+    if x is not None:
+        recalibrate(network, [x])
+    return network
