@@ -15,7 +15,7 @@ from ofa_core.training.baselines_params import TrainBaselinesParams
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.weights import load_weights
+from ofa_core.training.weights import load_layers, load_weights
 
 
 def main() -> None:
@@ -45,10 +45,13 @@ def main() -> None:
         for net, path in zip((full, shrunk), supernets, strict=True):
             load_weights(path, net)
         archs = {name: subnet.arch(space) for name, subnet in params.subnets.items()} or uniform_archs(space)
-        evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), shared.bn_images, seed)
+        alone = {name: load_layers(weights / f"{name}.safetensors") for name in params.subnets}
+        on_test, on_val = (
+            Evaluator(Images(dataset, "train"), Images(dataset, split), shared.bn_images, seed) for split in ("test", "val")
+        )
         tables = {
             "pareto": pareto(searched, measured, families),
-            "shrinking": shrinking(full, shrunk, archs, {name: trained[name]["top1"] for name in params.subnets}, evaluator),
+            "shrinking": shrinking(full, shrunk, archs, alone, on_test, on_val),
             "cost": training_cost([*once, *phases.values()], list(specialized.values()), list(trained.values())),
         }
         for (name, table), plot in zip(tables.items(), (plot_pareto, plot_shrinking, plot_cost), strict=True):

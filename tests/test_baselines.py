@@ -115,11 +115,16 @@ def test_tables_and_plots(dataset: Path, tmp_path: Path) -> None:
 
     archs = uniform_archs(SPACE)
     assert list(archs.values())[::2] == [SPACE.smallest(24), SPACE.largest(24)]
-    evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), 64, seed=0)
-    worth = shrinking(fresh(0), fresh(1), archs, {"middle": 0.5}, evaluator)
+    on_test, on_val = (Evaluator(Images(dataset, "train"), Images(dataset, split), 64, seed=0) for split in ("test", "val"))
+    shrunk = fresh(1)
+    on_val.top1(shrunk, archs["middle"])
+    worth = shrinking(fresh(0), shrunk, archs, {"middle": shrunk.extract(archs["middle"]).eval()}, on_test, on_val)
     assert list(worth["name"]) == ["smallest", "middle", "largest"]
     assert worth["alone"].notna().tolist() == [False, True, False]
-    assert worth["cut"].between(0, 1).all()
+    for suffix, split in (("", "test"), ("_val", "val")):
+        assert worth[f"alone{suffix}"][1] == worth[f"shrunk{suffix}"][1]  # the same network, here
+        right = worth[f"cut{suffix}"] * len(Images(dataset, split))
+        assert right.tolist() == pytest.approx(right.round().tolist())
 
     stages = [{"cpu_core_hours": 2.0}, {"cpu_core_hours": 1.0}]
     hours = training_cost(stages, [{"cpu_core_hours": 0.5}], [{"cpu_core_hours": 1.0}, {"cpu_core_hours": 2.0}])

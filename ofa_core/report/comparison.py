@@ -18,9 +18,9 @@ from ofa_core.export.twin import build_twin
 from ofa_core.measure.activation import choose_hard_swish
 from ofa_core.measure.evaluation import measure
 from ofa_core.measure.params import EvaluateParams
-from ofa_core.nn.network import SuperNetwork
+from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.space import Space
-from ofa_core.training.evaluation import Evaluator
+from ofa_core.training.evaluation import Evaluator, top1
 from ofa_core.training.weights import load_layers
 
 MOST_TARGETS = 40
@@ -71,19 +71,26 @@ def uniform_archs(space: Space) -> dict[str, Arch]:
 
 
 def shrinking(
-    full: SuperNetwork, shrunk: SuperNetwork, archs: Mapping[str, Arch], alone: Mapping[str, float], evaluator: Evaluator
+    full: SuperNetwork,
+    shrunk: SuperNetwork,
+    archs: Mapping[str, Arch],
+    alone: Mapping[str, Network],
+    test: Evaluator,
+    val: Evaluator,
 ) -> pd.DataFrame:
-    """What progressive shrinking is worth: top-1 on val of sub-networks cut from the full network, after all phases, and of the
-    same networks trained alone (alone, by name, where they were), each with batch norm statistics of its own."""
-    rows = [
-        {
-            "name": name,
-            "cut": evaluator.top1(full, arch),
-            "shrunk": evaluator.top1(shrunk, arch),
-            "alone": alone.get(name),
-        }
-        for name, arch in archs.items()
-    ]
+    """What progressive shrinking is worth: top-1 of sub-networks cut from the full network, after all phases, and of the same
+    networks trained alone (alone, by name, where they were), each with batch norm statistics of its own.
+
+    test, val: for the splits; the columns of the second are cut_val, shrunk_val, alone_val.
+    """
+    rows = []
+    for name, arch in archs.items():
+        row: dict[str, Any] = {"name": name}
+        for suffix, evaluator in (("", test), ("_val", val)):
+            row[f"cut{suffix}"] = evaluator.top1(full, arch)
+            row[f"shrunk{suffix}"] = evaluator.top1(shrunk, arch)
+            row[f"alone{suffix}"] = top1(alone[name], evaluator.val_batches(arch.r)) if name in alone else None
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -31,7 +31,7 @@ def plot_pareto(path: Path, table: pd.DataFrame) -> None:
 
 def plot_shrinking(path: Path, table: pd.DataFrame) -> None:
     """Top-1 of sub-networks before and after progressive shrinking, and trained alone."""
-    with figure(path, "", "Top-1 on val (%)") as axes:
+    with figure(path, "", "Top-1 on test (%)") as axes:
         kinds = [kind for kind in ("cut", "shrunk", "alone") if table[kind].notna().any()]
         labels = {"cut": "cut from the full network", "shrunk": "after progressive shrinking", "alone": "trained alone"}
         for i, kind in enumerate(kinds):
