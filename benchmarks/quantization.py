@@ -38,10 +38,11 @@ from ofa_core.measure.mixed import choose_keep_float
 from ofa_core.nn.network import Network
 from ofa_core.params import ParamsFile
 from ofa_core.spaces import get_space
+from ofa_core.training.baselines_params import SubnetParams
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, always, train
-from ofa_core.training.params import SubnetParams, TrainingParams
+from ofa_core.training.params import TrainingParams
 from ofa_core.training.weights import load_layers, save_layers
 from ofa_core.zoo import load_specialized
 

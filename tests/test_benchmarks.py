@@ -1,0 +1,14 @@
+"""Benchmarks measure, so the tests do not run them; but they must keep up with the library they import from."""
+
+import importlib
+
+import pytest
+
+from tests.conftest import REPO
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (REPO / "benchmarks").glob("[a-z]*.py")))
+def test_every_benchmark_can_be_started(name):
+    module = importlib.import_module(f"benchmarks.{name}")
+    if hasattr(module, "main"):  # else a part of others
+        assert f"benchmarks.{name}" in module.__doc__  # how to start it
