@@ -27,6 +27,7 @@ def plot_pareto(path: Path, table: pd.DataFrame) -> None:
                     row["name"], (row["latency_ms"], 100 * row["top1"]), (4, -10), textcoords="offset points", fontsize=7
                 )
         axes.set_xscale("log")
+        axes.margins(x=0.12)  # room for the names
 
 
 def plot_shrinking(path: Path, table: pd.DataFrame) -> None:
