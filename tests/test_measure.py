@@ -84,7 +84,7 @@ def test_the_layer_that_sees_the_image_takes_uint8():
 
 def test_signals_do_not_fade_in_networks_to_be_timed():
     """XNNPACK takes an integer addition only if input and output scales are less than 2**10 apart, what else it leaves to slow
-    kernels (xnn_create_add_nd_qs8). Trained networks never come near; those of random weights must not either."""
+    kernels (xnn_create_add_nd_qs8). In the released networks ratios are 0.3 to 1, in a trained MobileNetV3-Small 0.2 to 4."""
     space = get_space("ofa_mbv3", 1.0, (64,))
     model = read_model(network_file(space, space.smallest(64), 10, "uint8"))
     [graph] = model.subgraphs
