@@ -14,10 +14,10 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from ofa_core.quantization.calibration import observe
+from ofa_core.nn.weights import load_network
 from ofa_core.quantization.fake import FakeQuantized
+from ofa_core.quantization.observe import observe
 from ofa_core.training.evaluation import use_threads
-from ofa_core.training.weights import load_network
 
 
 def main() -> None:

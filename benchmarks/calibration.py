@@ -14,18 +14,18 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ofa_core import files
-from ofa_core.data.packed import load_split
-from ofa_core.data.resize import resize, to_rgb
-from ofa_core.export.integer import calibrate, quantize
+from ofa_core.convert.hard_swish import FORMS
+from ofa_core.convert.integer import calibrate, quantize
+from ofa_core.convert.network import build_twin
+from ofa_core.convert.tflite import convert_float, convert_uint8
 from ofa_core.export.parity import torch_probabilities
-from ofa_core.export.runtime import TFLiteModel
-from ofa_core.export.tflite import convert_float, convert_uint8
-from ofa_core.export.twin import build_twin
-from ofa_core.measure.activation import FORMS
+from ofa_core.images.packed import load_split
+from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn.network import Network
+from ofa_core.nn.weights import load_layers, load_network, read_description
 from ofa_core.quantization.params import Calibration
-from ofa_core.training.weights import load_layers, load_network, read_description
+from ofa_core.run import paths
+from ofa_core.runtime.tflite import TFLiteModel
 
 
 def compare(net: Network, calibration: np.ndarray, images: np.ndarray, labels: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which train images")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    train, val = load_split(files.DATASET, "train"), load_split(files.DATASET, "val")
+    train, val = load_split(paths.DATASET, "train"), load_split(paths.DATASET, "val")
     chosen = np.random.default_rng(args.seed).choice(len(train.images), args.calibration_images, replace=False)
     found = {}
     for path in args.networks:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ofa_core.nn.elastic import ConvBN
 from ofa_core.nn.mbconv import Depthwise
 from ofa_core.nn.network import Network
-from ofa_core.nn.ops import ConvBN
 from ofa_core.quantization.grid import quantize_weight
 
 MOST = 16.0

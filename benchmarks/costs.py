@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from ofa_core.costs import count_costs
-from ofa_core.spaces import SPACES, get_space
+from ofa_core.space.layer_sums import count_costs
+from ofa_core.space.registry import SPACES, get_space
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ofa_core.data.packed import SPLITS, pack
-from ofa_core.data.shards import ShardWriter, folder_of
+from ofa_core.images.packed import SPLITS, pack
+from ofa_core.images.shards import ShardWriter, folder_of
 from ofa_core.nn import build_supernet
-from ofa_core.params import ParamsFile
-from ofa_core.spaces import SpaceParams
+from ofa_core.run.params import ParamsFile
+from ofa_core.space.params import SpaceParams
 from ofa_core.training.augment import augment
 from ofa_core.training.images import Images, TrainStream
 from ofa_core.training.params import TrainingParams

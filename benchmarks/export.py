@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ofa_core.export.integer import calibrate, quantize
-from ofa_core.export.operators import operators
-from ofa_core.export.tflite import convert_float
-from ofa_core.export.twin import build_twin
-from ofa_core.latency.device import device_name, host_device
-from ofa_core.layers import Layer
-from ofa_core.measure.files import layer_file
-from ofa_core.measure.host import time_in_turns
+from ofa_core.convert.integer import calibrate, quantize
+from ofa_core.convert.network import build_twin
+from ofa_core.convert.operators import operators
+from ofa_core.convert.tflite import convert_float
+from ofa_core.convert.timed_files import layer_file
 from ofa_core.nn.network import Network
-from ofa_core.training.weights import load_network
-from ofa_core.zoo import load_specialized
+from ofa_core.nn.official import load_specialized
+from ofa_core.nn.weights import load_network
+from ofa_core.runtime.device_record import device_name, host_device
+from ofa_core.runtime.host import time_in_turns
+from ofa_core.space.layers import Layer
 
 
 def whole(net: Network, others: list[Path], seconds: float) -> dict[str, float]:

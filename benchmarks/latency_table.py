@@ -15,19 +15,19 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from ofa_core.arch import Arch
-from ofa_core.latency.device import device_name
+from ofa_core.convert.params import Dtype
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.build import build_table, time_networks
 from ofa_core.measure.correction import accuracy
-from ofa_core.measure.files import Dtype
-from ofa_core.measure.host import HostDevice
 from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.runtime.device_record import device_name
+from ofa_core.runtime.host import HostDevice
 from ofa_core.search import search
+from ofa_core.search.additive_cost import AdditiveCost
 from ofa_core.search.budget import Predictor, cost_range
-from ofa_core.search.costs import AdditiveCost
-from ofa_core.space import Space
-from ofa_core.spaces import get_space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.registry import get_space
 
 CLASSES = 1000
 PLACES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ofa_core.arch import Arch
 from ofa_core.predictor import accuracy
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.features import encode_features
 from ofa_core.predictor.quality import prediction_quality
-from ofa_core.spaces import get_space
+from ofa_core.space.arch import Arch
+from ofa_core.space.registry import get_space
 
 FITTED, TESTED = 1000, 400
 

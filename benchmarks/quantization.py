@@ -24,27 +24,29 @@ import torch
 from filelock import FileLock
 
 from benchmarks.corrections import correct_biases, equalise
-from ofa_core.data.decode import centre, decode
-from ofa_core.data.packed import load_split
-from ofa_core.data.resize import resize, to_input, to_rgb
-from ofa_core.export.integer import calibrate, convert_integer
-from ofa_core.export.params import ChooseFloatParams, HardSwish
+from ofa_core.baselines.params import SubnetParams
+from ofa_core.convert.integer import calibrate, convert_integer
+from ofa_core.convert.network import build_twin
+from ofa_core.convert.params import HardSwish
+from ofa_core.convert.tflite import convert_float
+from ofa_core.export.mixed_precision import choose_keep_float
+from ofa_core.export.params import ChooseFloatParams
 from ofa_core.export.parity import compare_kernels
-from ofa_core.export.runtime import TFLiteModel
-from ofa_core.export.tflite import convert_float
-from ofa_core.export.twin import build_twin
-from ofa_core.measure.host import time_in_turns
-from ofa_core.measure.mixed import choose_keep_float
+from ofa_core.images.decode import centre, decode
+from ofa_core.images.packed import load_split
+from ofa_core.images.resize import resize, to_rgb
+from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
-from ofa_core.params import ParamsFile
-from ofa_core.spaces import get_space
-from ofa_core.training.baselines_params import SubnetParams
+from ofa_core.nn.official import load_specialized
+from ofa_core.nn.weights import load_layers, save_layers
+from ofa_core.run.params import ParamsFile
+from ofa_core.runtime.host import time_in_turns
+from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.space.registry import get_space
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, always, train
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.weights import load_layers, save_layers
-from ofa_core.zoo import load_specialized
 
 SUBNET = SubnetParams(kernel_size=3, depth=2, expand_ratio=4, resolution=28)
 FORMS: Mapping[str, tuple[HardSwish, ...]] = {"ofa_small": ("composed",), "ofa_small_se": ("composed", "fused")}

@@ -19,24 +19,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ofa_core import files
-from ofa_core.arch import Arch
-from ofa_core.data.packed import load_split
-from ofa_core.data.resize import resize, to_rgb
-from ofa_core.export.candidates import Candidate, integer_file
 from ofa_core.export.params import ExportParams
-from ofa_core.export.runtime import TFLiteModel
+from ofa_core.export.post_or_aware import Candidate, integer_file
+from ofa_core.images.packed import load_split
+from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn import build_supernet
-from ofa_core.params import ParamsFile
+from ofa_core.nn.weights import load_full, load_weights
 from ofa_core.quantization.fake import FakeQuantized
-from ofa_core.spaces import SpaceParams
+from ofa_core.quantization.params import Quantization
+from ofa_core.run import files, paths
+from ofa_core.run.params import ParamsFile
+from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.space.arch import Arch
+from ofa_core.space.params import SpaceParams
+from ofa_core.specialize.fine_tuning import specialize
+from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator, top1, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.specialize import specialize
-from ofa_core.training.specialize_params import Quantization, SpecializeParams
-from ofa_core.training.weights import load_full, load_weights
 
 KINDS: tuple[Quantization, ...] = ("post", "aware")
 KEYS = ["target", "seed", "quantization", "epochs", "lr"]
@@ -52,12 +53,12 @@ class Bench:
             params.read("specialize", SpecializeParams), epochs=epochs, warmup_epochs=0, lr=lr, quantization="both"
         )
         use_threads(self.shared.threads)
-        self.train = Images(files.DATASET, "train")
-        self.evaluator = Evaluator(self.train, Images(files.DATASET, "val"), self.shared.bn_images, 0)
+        self.train = Images(paths.DATASET, "train")
+        self.evaluator = Evaluator(self.train, Images(paths.DATASET, "val"), self.shared.bn_images, 0)
         self.supernet = build_supernet(params.read("space", SpaceParams).build(), len(self.train.classes), self.shared.dropout)
-        self.teacher = load_full(files.supernet("full"), self.supernet)
-        load_weights(files.supernet(params.read("shrink.last", str)), self.supernet)
-        self.splits = {name: load_split(files.DATASET, name) for name in ("train", "val", "test")}
+        self.teacher = load_full(paths.supernet("full"), self.supernet)
+        load_weights(paths.supernet(params.read("shrink.last", str)), self.supernet)
+        self.splits = {name: load_split(paths.DATASET, name) for name in ("train", "val", "test")}
 
     def pixels(self, split: str, r: int, rows: Any = slice(None)) -> np.ndarray:
         """uint8 (n, r, r, 3)."""
@@ -65,7 +66,7 @@ class Bench:
 
     def rows(self, target: str, seed: int) -> Iterator[dict[str, Any]]:
         """Both networks of a target."""
-        arch = Arch.from_dict(files.read_json(files.searched(target))["arch"])
+        arch = Arch.from_dict(files.read_json(paths.searched(target))["arch"])
         chosen = np.random.default_rng(seed).choice(len(self.train), self.export.calibration_images, replace=False)
         calibration = self.pixels("train", arch.r, chosen)
         self.evaluator.top1(self.supernet, arch)

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ofa_core.arch import Arch
 from ofa_core.latency import LatencyTable
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.official import OfficialPredictor
 from ofa_core.search import search
-from ofa_core.space import Space
-from ofa_core.spaces import get_space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.registry import get_space
 
 RESOLUTIONS = (160, 192, 224)
 BEST = {15: 0.7880, 18: 0.8014, 20: 0.8079, 25: 0.8220, 30: 0.8319, 35: 0.8379, 40: 0.8423}

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ofa_core.layers import Activation, Layer
 from ofa_core.nn import build_supernet
 from ofa_core.nn.network import SuperNetwork
-from ofa_core.space import Space
-from ofa_core.spaces import get_space
+from ofa_core.space.base import Space
+from ofa_core.space.layers import Activation, Layer
+from ofa_core.space.registry import get_space
 
 CLASSES = 1000
 NOISE = 1e-6

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks.train_step import PlainNetwork
-from ofa_core import files
 from ofa_core.nn import build_supernet
-from ofa_core.params import ParamsFile
-from ofa_core.space import Space
-from ofa_core.spaces import get_space
+from ofa_core.run import paths
+from ofa_core.run.params import ParamsFile
+from ofa_core.space.base import Space
+from ofa_core.space.registry import get_space
 from ofa_core.training import loop
 from ofa_core.training.evaluation import use_threads
 from ofa_core.training.images import Images
@@ -94,7 +94,7 @@ def main() -> None:
     use_threads(args.threads)
     shared = ParamsFile("params.yaml").read("training", TrainingParams)
     shared = replace(shared, batch_size=args.batch, flip=True, device="cpu", checkpoint_seconds=3600.0)
-    images, space = Images(files.DATASET, "train"), get_space(args.space)
+    images, space = Images(paths.DATASET, "train"), get_space(args.space)
     images.at(args.resolution)  # once for a whole training, so not part of a step
     times: list[tuple[float, float, float]] = []
     for _ in range(args.rounds):

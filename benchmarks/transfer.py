@@ -15,17 +15,17 @@ from pathlib import Path
 
 import torch
 
-from ofa_core.data.params import PrepareParams
-from ofa_core.data.prepare import prepare
+from ofa_core.datasets.params import PrepareParams
+from ofa_core.datasets.prepare import prepare
 from ofa_core.nn import build_supernet
-from ofa_core.params import ParamsFile
-from ofa_core.spaces import get_space
+from ofa_core.nn.weights import describe, save_weights, transfer
+from ofa_core.run.params import ParamsFile
+from ofa_core.space.registry import get_space
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, train
 from ofa_core.training.params import TrainingParams
 from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
-from ofa_core.training.weights import describe, save_weights, transfer
 
 SPACE = get_space("ofa_small", 1.0, (24, 28, 32))
 SIZE = 32

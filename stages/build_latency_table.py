@@ -4,14 +4,14 @@ import argparse
 
 import pandas as pd
 
-from ofa_core import files
-from ofa_core.data.packed import load_split
+from ofa_core.convert.hard_swish import choose_hard_swish
 from ofa_core.export.params import ExportParams
-from ofa_core.measure.activation import choose_hard_swish
-from ofa_core.measure.obtain import obtain_table
-from ofa_core.measure.params import DeviceParams
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.images.packed import load_split
+from ofa_core.latency.params import DeviceParams
+from ofa_core.measure.device_table import obtain_table
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
@@ -24,17 +24,17 @@ def main() -> None:
         space = stage.params.read("space", SpaceParams).build()
         choice = stage.params.read("export", ExportParams).hard_swish
         params = stage.params.read(f"build_latency_table.devices.{name}", DeviceParams)
-        classes = load_split(stage.input(files.DATASET), "val").classes
+        classes = load_split(stage.input(paths.DATASET), "val").classes
         full = space.layers(space.largest(), len(classes))
         hard_swish, _ = choose_hard_swish(choice, full, params.dtype, params.threads)
 
         with stage.work_folder() as work:
             table, report = obtain_table(name, params, space, len(classes), hard_swish, seed, work)
-            with files.replacing(files.latency_table(name)) as temporary:
+            with files.replacing(paths.latency_table(name)) as temporary:
                 table.save(temporary)
             points = pd.DataFrame({key: report.pop(key, []) for key in ("predicted_ms", "measured_ms")})
-            files.write_json(files.report("build_latency_table", name), report)
-            files.write_bytes(files.report("build_latency_table", name, ".csv"), points.to_csv(index=False).encode())
+            files.write_json(paths.report("build_latency_table", name), report)
+            files.write_bytes(paths.report("build_latency_table", name, ".csv"), points.to_csv(index=False).encode())
 
 
 if __name__ == "__main__":

@@ -4,19 +4,20 @@ import time
 
 import numpy as np
 
-from ofa_core import files
+from ofa_core.accuracies.collect import collect, collect_int8, promising_archs, sample_archs
+from ofa_core.accuracies.params import CollectParams
 from ofa_core.nn import build_supernet
+from ofa_core.nn.weights import load_weights
 from ofa_core.predictor.accuracy import AccuracyPredictor
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
-from ofa_core.training.collect import collect, collect_int8, promising_archs, sample_archs, write_accuracies
-from ofa_core.training.collect_params import CollectParams
+from ofa_core.predictor.accuracy_table import write_accuracies
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
+from ofa_core.training.metrics import cost
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.report import cost
-from ofa_core.training.weights import load_weights
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
         shared = stage.params.read("training", TrainingParams)
         params = stage.params.read("collect_accuracies", CollectParams)
         last = stage.params.read("shrink.last", str)
-        weights, dataset = stage.input(files.supernet(last)), stage.input(files.DATASET)
+        weights, dataset = stage.input(paths.supernet(last)), stage.input(paths.DATASET)
 
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
@@ -44,11 +45,11 @@ def main() -> None:
                 archs, top1 = archs + more, top1 + collect(net, evaluator, more, group)
             int8_top1 = collect_int8(net, evaluator, archs, params.int8_architectures, group)
             if group.is_first:
-                write_accuracies(files.ACCURACIES, archs, top1, int8_top1)
+                write_accuracies(paths.ACCURACIES, archs, top1, int8_top1)
                 metrics = {"split": "val", "architectures": len(archs), "int8_architectures": len(int8_top1)}
                 metrics |= {"lowest_top1": min(top1), "highest_top1": max(top1)}
                 metrics |= cost(time.monotonic() - started, group)
-                files.write_json(files.report("collect_accuracies"), metrics)
+                files.write_json(paths.report("collect_accuracies"), metrics)
 
 
 if __name__ == "__main__":

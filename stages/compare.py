@@ -2,20 +2,20 @@
 
 from tqdm import tqdm
 
-from ofa_core import files
-from ofa_core.data.packed import load_split
+from ofa_core.baselines.params import TrainBaselinesParams
+from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.export.params import ExportParams
-from ofa_core.measure.params import EvaluateParams
+from ofa_core.images.packed import load_split
 from ofa_core.nn import build_supernet
+from ofa_core.nn.weights import load_layers, load_weights
 from ofa_core.report.comparison import measure_baseline, pareto, shrinking, training_cost, uniform_archs
 from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
-from ofa_core.training.baselines_params import TrainBaselinesParams
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.space.params import SpaceParams
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.weights import load_layers, load_weights
 
 
 def main() -> None:
@@ -28,11 +28,11 @@ def main() -> None:
         params = stage.params.read("train_baselines", TrainBaselinesParams)
         export = stage.params.read("export", ExportParams)
         timing = stage.params.read("evaluate", EvaluateParams)
-        dataset, weights = stage.input(files.DATASET), stage.input(files.BASELINES)
-        supernets = [stage.input(files.supernet(name)) for name in ("full", last)]
+        dataset, weights = stage.input(paths.DATASET), stage.input(paths.BASELINES)
+        supernets = [stage.input(paths.supernet(name)) for name in ("full", last)]
         phases, specialized, searched = (stage.reports(name) for name in ("shrink", "specialize", "evaluate"))
-        once = [files.read_json(stage.input(files.report(name))) for name in ("train_supernet", "collect_accuracies")]
-        trained = files.read_json(stage.input(files.report("train_baselines")))["networks"]
+        once = [files.read_json(stage.input(paths.report(name))) for name in ("train_supernet", "collect_accuracies")]
+        trained = files.read_json(stage.input(paths.report("train_baselines")))["networks"]
 
         use_threads(shared.threads)
         train, test = load_split(dataset, "train"), load_split(dataset, "test")
@@ -55,9 +55,9 @@ def main() -> None:
             "cost": training_cost([*once, *phases.values()], list(specialized.values()), list(trained.values())),
         }
         for (name, table), plot in zip(tables.items(), (plot_pareto, plot_shrinking, plot_cost), strict=True):
-            files.write_bytes(files.report("compare", name, ".csv"), table.to_csv(index=False, float_format="%.6g").encode())
-            plot(files.report("compare", name, ".svg"), table)
-        files.write_json(files.report("compare"), {"baselines": measured})
+            files.write_bytes(paths.report("compare", name, ".csv"), table.to_csv(index=False, float_format="%.6g").encode())
+            plot(paths.report("compare", name, ".svg"), table)
+        files.write_json(paths.report("compare"), {"baselines": measured})
 
 
 if __name__ == "__main__":

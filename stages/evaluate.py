@@ -3,13 +3,13 @@
 import argparse
 import sys
 
-from ofa_core import files
-from ofa_core.data.packed import load_split
-from ofa_core.data.resize import resize, to_rgb
-from ofa_core.latency.device import device_name, differences, host_device
-from ofa_core.measure.evaluation import measure
-from ofa_core.measure.params import EvaluateParams
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.evaluation.evaluate import measure
+from ofa_core.evaluation.params import EvaluateParams
+from ofa_core.images.packed import load_split
+from ofa_core.images.resize import resize, to_rgb
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.runtime.device_record import device_name, differences, host_device
 
 
 def main() -> None:
@@ -19,11 +19,11 @@ def main() -> None:
     name = parser.parse_args().target
     with running(f"evaluate@{name}") as stage:
         params = stage.params.read("evaluate", EvaluateParams)
-        stage.input(files.exported(name))
-        searched = files.read_json(stage.input(files.searched(name)))
-        test = load_split(stage.input(files.DATASET), "test")
+        stage.input(paths.exported(name))
+        searched = files.read_json(stage.input(paths.searched(name)))
+        test = load_split(stage.input(paths.DATASET), "test")
 
-        description = files.read_json(files.exported_file(name, "description"))
+        description = files.read_json(paths.exported_file(name, "description"))
         images = to_rgb(resize(test.images, description["arch"]["r"]))
         labels = test.labels + description["background"]  # which is class 0 where there is one
         here = host_device(params.threads)
@@ -37,8 +37,8 @@ def main() -> None:
             "predicted_device": searched["device"],
             "device": device_name(here),
         }
-        models = {kind: path for kind in ("uint8", "float") if (path := files.exported_file(name, kind)).exists()}
-        files.write_json(files.report("evaluate", name), metrics | measure(models, images, labels, params))
+        models = {kind: path for kind in ("uint8", "float") if (path := paths.exported_file(name, kind)).exists()}
+        files.write_json(paths.report("evaluate", name), metrics | measure(models, images, labels, params))
 
 
 if __name__ == "__main__":

@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ofa_core import files
-from ofa_core.data.packed import load_split
-from ofa_core.data.resize import resize, to_rgb
-from ofa_core.export.accuracy import check_drop, int8_drop
-from ofa_core.export.candidates import choose, load_candidates
+from ofa_core.convert.hard_swish import choose_hard_swish
+from ofa_core.convert.integer import calibrate
 from ofa_core.export.formats import export_network, write
-from ofa_core.export.integer import calibrate
+from ofa_core.export.int8_drop import check_drop, int8_drop
+from ofa_core.export.mixed_precision import choose_keep_float
 from ofa_core.export.params import ExportParams
-from ofa_core.measure.activation import choose_hard_swish
-from ofa_core.measure.mixed import choose_keep_float
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.export.post_or_aware import choose, load_candidates
+from ofa_core.images.packed import load_split
+from ofa_core.images.resize import resize, to_rgb
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
 
 
 def main() -> None:
@@ -26,8 +26,8 @@ def main() -> None:
     name = parser.parse_args().target
     with running(f"export@{name}") as stage:
         params = stage.params.read("export", ExportParams)
-        folder = stage.input(files.specialized(name))
-        dataset = stage.input(files.DATASET)
+        folder = stage.input(paths.specialized(name))
+        dataset = stage.input(paths.DATASET)
         train, val = load_split(dataset, "train"), load_split(dataset, "val")
 
         found = load_candidates(folder)
@@ -52,13 +52,13 @@ def main() -> None:
         drop = int8_drop(exported.float_file, exported.content["uint8"], images, labels + params.background)
         check_drop(drop, params.max_int8_drop)
 
-        write(files.exported(name), exported, exported.description | {"arch": arch.to_dict()})
-        sizes = {path.name: path.stat().st_size for path in sorted(files.exported(name).iterdir())}
+        write(paths.exported(name), exported, exported.description | {"arch": arch.to_dict()})
+        sizes = {path.name: path.stat().st_size for path in sorted(paths.exported(name).iterdir())}
         report = exported.report | drop | {"split": "val", "bytes": sizes, "hard_swish": hard_swish, "hard_swish_ms": times}
         report |= {"released": best.quantization, "candidates_top1": top1} | choice
-        files.write_json(files.report("export", name), report)
+        files.write_json(paths.report("export", name), report)
         for suffix, rows in ((".csv", exported.layers), ("_scales.csv", exported.scales)):
-            files.write_bytes(files.report("export", name, suffix), pd.DataFrame(rows).to_csv(index=False).encode())
+            files.write_bytes(paths.report("export", name, suffix), pd.DataFrame(rows).to_csv(index=False).encode())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Stage prepare: finds, verifies and packs the data set with the splits train, val and test."""
 
-from ofa_core import files
-from ofa_core.data.params import PrepareParams
-from ofa_core.data.prepare import prepare
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.datasets.params import PrepareParams
+from ofa_core.datasets.prepare import prepare
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
 
 
 def main() -> None:
@@ -11,8 +11,8 @@ def main() -> None:
     with running("prepare") as stage:
         params = stage.params.read("prepare", PrepareParams)
         seed = stage.params.read("seed", int)
-        metrics = prepare(params, seed, files.RAW, files.DATASET)
-        files.write_json(files.report("prepare"), metrics)
+        metrics = prepare(params, seed, paths.RAW, paths.DATASET)
+        files.write_json(paths.report("prepare"), metrics)
 
 
 if __name__ == "__main__":

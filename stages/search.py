@@ -5,15 +5,15 @@ import shutil
 import pandas as pd
 from tqdm import tqdm
 
-from ofa_core import files
+from ofa_core.latency.origin import check_origin
+from ofa_core.latency.params import LatencyParams
 from ofa_core.latency.table import LatencyTable
-from ofa_core.measure.origin import check_origin
-from ofa_core.measure.params import LatencyParams
 from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.search.params import SearchParams
 from ofa_core.search.targets import search_targets
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
@@ -22,21 +22,21 @@ def main() -> None:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
         params = stage.params.read("search", SearchParams)
-        stage.input(files.PREDICTORS)
-        predictor = AccuracyPredictor.load(files.predictor("int8_top1" if params.objective == "int8_top1" else "top1"))
+        stage.input(paths.PREDICTORS)
+        predictor = AccuracyPredictor.load(paths.predictor("int8_top1" if params.objective == "int8_top1" else "top1"))
         latency = stage.params.read("build_latency_table", LatencyParams)
         tables = {}
         for device in params.devices.values():
-            tables[device] = LatencyTable.load(stage.input(files.latency_table(device)))
+            tables[device] = LatencyTable.load(stage.input(paths.latency_table(device)))
             check_origin(device, latency.devices[device], tables[device])
 
         found, front = search_targets(params, space, predictor, tables, seed, tqdm)
         for name, result in found.items():
             latency_ms, top1 = result["predicted_latency_ms"], result["predicted_top1"]
             print(f"{name}: predicted {latency_ms:.4f} ms on {result['device']}, top-1 {top1:.4f}")
-        shutil.rmtree(files.SEARCH, ignore_errors=True)
+        shutil.rmtree(paths.SEARCH, ignore_errors=True)
         for name, result in found.items():
-            files.write_json(files.searched(name), result)
+            files.write_json(paths.searched(name), result)
         columns = [
             "target",
             "device",
@@ -47,11 +47,11 @@ def main() -> None:
             "evaluations",
         ]
         table_of_targets = pd.DataFrame(found.values())[columns].to_csv(index=False, float_format="%.6g")
-        files.write_bytes(files.report("search", suffix=".csv"), table_of_targets.encode())
+        files.write_bytes(paths.report("search", suffix=".csv"), table_of_targets.encode())
         numbers = {name: {k: v for k, v in result.items() if isinstance(v, int | float)} for name, result in found.items()}
-        files.write_json(files.report("search"), numbers)
+        files.write_json(paths.report("search"), numbers)
         front_table = front.to_csv(index=False, float_format="%.6g")
-        files.write_bytes(files.report("search_front", suffix=".csv"), front_table.encode())
+        files.write_bytes(paths.report("search_front", suffix=".csv"), front_table.encode())
 
 
 if __name__ == "__main__":

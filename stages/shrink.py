@@ -2,18 +2,18 @@
 
 import argparse
 
-from ofa_core import files
 from ofa_core.nn import build_supernet
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.nn.weights import describe, load_full, load_weights, save_weights
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, Teacher, train
+from ofa_core.training.metrics import at_extremes, supernet_metrics, write_history
 from ofa_core.training.params import DistillWeight, PhaseParams, TrainingParams
-from ofa_core.training.report import at_extremes, supernet_metrics, write_history
 from ofa_core.training.shrinking import in_supernet, phase_choices, phase_corners, phase_sampler, sort_for_phase
-from ofa_core.training.weights import describe, load_full, load_weights, save_weights
 
 
 def main() -> None:
@@ -27,8 +27,8 @@ def main() -> None:
         shared = stage.params.read("training", TrainingParams)
         distill_weight = stage.params.read("shrink.distill_weight", DistillWeight)
         phase = stage.params.read(f"shrink.phases.{name}", PhaseParams)
-        dataset = stage.input(files.DATASET)
-        start, full = stage.input(files.supernet(phase.init)), stage.input(files.supernet("full"))
+        dataset = stage.input(paths.DATASET)
+        start, full = stage.input(paths.supernet(phase.init)), stage.input(paths.supernet("full"))
 
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
@@ -45,10 +45,10 @@ def main() -> None:
                 phase=name, seed=seed, work=work, teacher=teacher, group=group,
             )  # fmt: skip
             if group.is_first:
-                save_weights(files.supernet(name), net, describe(net, phase_choices(phase)))
+                save_weights(paths.supernet(name), net, describe(net, phase_choices(phase)))
                 corners = at_extremes(phase_corners(space, phase), space.resolutions)
-                files.write_json(files.report("shrink", name), supernet_metrics(net, evaluator, corners, progress, group))
-                write_history(files.report("shrink", name, suffix=".csv"), progress.history)
+                files.write_json(paths.report("shrink", name), supernet_metrics(net, evaluator, corners, progress, group))
+                write_history(paths.report("shrink", name, suffix=".csv"), progress.history)
 
 
 if __name__ == "__main__":

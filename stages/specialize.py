@@ -2,19 +2,19 @@
 
 import argparse
 
-from ofa_core import files
-from ofa_core.arch import Arch
 from ofa_core.nn import build_supernet
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.nn.weights import load_full, load_weights
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.space.arch import Arch
+from ofa_core.space.params import SpaceParams
+from ofa_core.specialize.fine_tuning import save_checked, specialize_all
+from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
+from ofa_core.training.metrics import cost
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.report import cost
-from ofa_core.training.specialize import save_checked, specialize_all
-from ofa_core.training.specialize_params import SpecializeParams
-from ofa_core.training.weights import load_full, load_weights
 
 
 def main() -> None:
@@ -28,9 +28,9 @@ def main() -> None:
         shared = stage.params.read("training", TrainingParams)
         params = stage.params.read("specialize", SpecializeParams)
         last = stage.params.read("shrink.last", str)
-        weights, full = stage.input(files.supernet(last)), stage.input(files.supernet("full"))
-        dataset = stage.input(files.DATASET)
-        searched = files.read_json(stage.input(files.searched(name)))
+        weights, full = stage.input(paths.supernet(last)), stage.input(paths.supernet("full"))
+        dataset = stage.input(paths.DATASET)
+        searched = files.read_json(stage.input(paths.searched(name)))
         arch = Arch.from_dict(searched["arch"])
 
         use_threads(shared.threads)
@@ -48,15 +48,15 @@ def main() -> None:
                 return
             if seconds:
                 metrics |= cost(seconds, group)
-            with files.replacing_folder(files.specialized(name)) as new:
+            with files.replacing_folder(paths.specialized(name)) as new:
                 for kind, module in found.items():
-                    path = new / files.specialized_file(name, kind).name
+                    path = new / paths.specialized_file(name, kind).name
                     top1 = save_checked(path, module, arch, origin, evaluator, dataset, params.max_top1_change, shared.threads)
                     metrics |= {"top1" if "top1" not in metrics else f"{kind}_top1": top1}
         size = space.cost(arch, len(train_images.classes))
         metrics |= {"quantization": params.quantization, "macs": size.macs, "params": size.params}
         metrics |= {key: searched[key] for key in ("predicted_top1", "predicted_latency_ms")}
-        files.write_json(files.report("specialize", name), metrics)
+        files.write_json(paths.report("specialize", name), metrics)
 
 
 if __name__ == "__main__":

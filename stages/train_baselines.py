@@ -2,11 +2,11 @@
 
 import shutil
 
-from ofa_core import files
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
-from ofa_core.training.baselines import baseline_layers, train_baselines
-from ofa_core.training.baselines_params import TrainBaselinesParams
+from ofa_core.baselines.params import TrainBaselinesParams
+from ofa_core.baselines.training import baseline_layers, train_baselines
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
@@ -20,18 +20,18 @@ def main() -> None:
         space = stage.params.read("space", SpaceParams).build()
         shared = stage.params.read("training", TrainingParams)
         params = stage.params.read("train_baselines", TrainBaselinesParams)
-        dataset = stage.input(files.DATASET)
+        dataset = stage.input(paths.DATASET)
 
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         networks = baseline_layers(params, space, len(train_images.classes))
-        shutil.rmtree(files.BASELINES, ignore_errors=True)
-        files.BASELINES.mkdir(parents=True)
+        shutil.rmtree(paths.BASELINES, ignore_errors=True)
+        paths.BASELINES.mkdir(parents=True)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
-            metrics = train_baselines(networks, evaluator, params, shared, files.BASELINES, seed=seed, work=work, group=group)
+            metrics = train_baselines(networks, evaluator, params, shared, paths.BASELINES, seed=seed, work=work, group=group)
             if group.is_first:
-                files.write_json(files.report("train_baselines"), {"split": "val", "networks": metrics})
+                files.write_json(paths.report("train_baselines"), {"split": "val", "networks": metrics})
 
 
 if __name__ == "__main__":

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import torch
 
-from ofa_core import files
 from ofa_core.nn import build_supernet
 from ofa_core.nn.network import zero_residuals
-from ofa_core.spaces import SpaceParams
-from ofa_core.stage import exit_cleanly, running
+from ofa_core.nn.weights import describe, save_weights, transfer
+from ofa_core.run import files, paths
+from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, train
+from ofa_core.training.metrics import at_extremes, supernet_metrics, write_history
 from ofa_core.training.params import TrainingParams, TrainSupernetParams
-from ofa_core.training.report import at_extremes, supernet_metrics, write_history
 from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
-from ofa_core.training.weights import describe, save_weights, transfer
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         space = stage.params.read("space", SpaceParams).build()
         shared = stage.params.read("training", TrainingParams)
         params = stage.params.read("train_supernet", TrainSupernetParams)
-        dataset = stage.input(files.DATASET)
+        dataset = stage.input(paths.DATASET)
 
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
@@ -44,10 +44,10 @@ def main() -> None:
                 net, train_images, sampler, space.resolutions, schedule, shared, phase="full", seed=seed, work=work, group=group
             )
             if group.is_first:
-                save_weights(files.supernet("full"), net, describe(net, full_choices(space)))
+                save_weights(paths.supernet("full"), net, describe(net, full_choices(space)))
                 corners = at_extremes({"largest": space.largest()}, space.resolutions)
-                files.write_json(files.report("train_supernet"), supernet_metrics(net, evaluator, corners, progress, group))
-                write_history(files.report("train_supernet", suffix=".csv"), progress.history)
+                files.write_json(paths.report("train_supernet"), supernet_metrics(net, evaluator, corners, progress, group))
+                write_history(paths.report("train_supernet", suffix=".csv"), progress.history)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from ofa_core.arch import Arch
-from ofa_core.data import fashion_mnist
-from ofa_core.data.packed import pack
+from ofa_core.datasets import fashion_mnist
+from ofa_core.images.packed import pack
+from ofa_core.space.arch import Arch
 
 # Networks in tests are tiny: on a busy machine two threads wait for each other far longer than they work.
 torch.set_num_threads(1)

@@ -7,12 +7,12 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ofa_core.arch import Arch
 from ofa_core.nn import build_supernet
+from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.network import SuperNetwork
-from ofa_core.nn.ops import BatchNorm
-from ofa_core.space import Space
-from ofa_core.spaces import get_space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.registry import get_space
 
 torch.set_num_threads(1)  # such small maps gain nothing from threads, and on a busy machine threads wait for each other
 

@@ -6,9 +6,9 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from ofa_core.data.packed import SPLITS, load_split
-from ofa_core.data.params import PrepareParams
-from ofa_core.data.prepare import prepare
+from ofa_core.datasets.params import PrepareParams
+from ofa_core.datasets.prepare import prepare
+from ofa_core.images.packed import SPLITS, load_split
 
 SIZE = 8
 ALL_IMAGES = {"train_images": 0, "val_images": 0, "test_images": 0}

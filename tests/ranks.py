@@ -1,4 +1,4 @@
-"""A process of tests/test_distributed.py, which trains and collects as stages do.
+"""A process of tests/training/test_distributed.py, which trains and collects as stages do.
 
 `torchrun -m tests.ranks DATASET FOLDER [CRASH_STEP]`
 With CRASH_STEP the last process dies there, the first time only, without a word.
@@ -10,15 +10,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ofa_core import files
+from ofa_core.accuracies.collect import collect, sample_archs
+from ofa_core.nn.weights import describe, save_weights
+from ofa_core.run import files
 from ofa_core.training import loop
-from ofa_core.training.collect import collect, sample_archs
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, Teacher
 from ofa_core.training.shrinking import full_choices, phase_sampler
-from ofa_core.training.weights import describe, save_weights
 from tests.small_training import PHASE, SHARED, SPACE, fresh, train_supernet
 
 STEPS = 20

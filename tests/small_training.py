@@ -7,7 +7,7 @@ import torch
 
 from ofa_core.nn import build_supernet
 from ofa_core.nn.network import SuperNetwork
-from ofa_core.spaces import get_space
+from ofa_core.space.registry import get_space
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.images import Images

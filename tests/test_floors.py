@@ -8,53 +8,49 @@ from pathlib import Path
 
 import pytest
 
+from tests import floors
 from tests.conftest import REPO
 
-FLOORS = {
-    "arch": 1, "layers": 1, "space": 1, "spaces": 1, "costs": 1, "params": 1, "files": 1, "stage": 1, "download": 1,
-    "netconfig": 1, "baselines": 1,
-    "nn": 2,
-    "data": 3, "predictor": 3, "latency": 3, "quantization": 3, "zoo": 3,
-    "training": 4, "search": 4,
-    "export": 5,
-    "measure": 6,
-    "cli": 7, "ovic": 7, "report": 7, "release": 7, "card": 7, "check": 7, "publish": 7,
-}  # fmt: skip
-MODULES = sorted((REPO / "ofa_core").rglob("*.py"))
+
+def test_every_room_has_its_floor() -> None:
+    rooms = {floors.room(name) for name in floors.modules()} - {""}
+    assert rooms == set(floors.FLOORS)
+    assert {path.name for path in floors.PACKAGE.iterdir() if path.suffix == ".py"} == {"__init__.py"}
+    assert (floors.PACKAGE / "__init__.py").read_text() == ""
 
 
-def room(path: Path) -> str:
-    """The part of ofa_core a file belongs to."""
-    return path.relative_to(REPO / "ofa_core").parts[0].removesuffix(".py")
+def test_imports_go_down() -> None:
+    assert floors.climbing() == []
+    assert floors.circle() == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPO)))
-def test_imports_go_down(path: Path) -> None:
-    if path.parent == REPO / "ofa_core" and path.name == "__init__.py":
-        assert path.read_text() == ""
-        return
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" if node.module == "ofa_core" else node.module for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "ofa_core" and parts[1] != room(path):
-                below = FLOORS[parts[1]] < FLOORS[room(path)]
-                same_ground = FLOORS[parts[1]] == FLOORS[room(path)] in (1, 7)  # single modules share the first and last floor
-                assert below or same_ground, f"{path.name} on floor {FLOORS[room(path)]} imports {name}"
-            assert parts[0] != "stages"
-            if parts[0] == "tensorflow":
-                assert room(path) == "export"
-            if parts[0] in ("torch", "tensorflow"):
-                assert FLOORS[room(path)] > 1
+@pytest.mark.parametrize("package", ["tensorflow", "torch", "dvc"])
+def test_heavy_packages_stay_in_their_rooms(package: str) -> None:
+    light = {"run", "space", "images", "datasets", "runtime", "latency", "search", "zoo", "release", "profiles", "commands"}
+    for name, path in floors.modules().items():
+        text = path.read_text()
+        found = [node for node in ast.walk(ast.parse(text)) if _imports(node, package)]
+        if package == "dvc":
+            assert not found, name
+        elif package == "tensorflow":
+            assert not found, f"{name}: TensorFlow is imported by ofa_core.convert.tensorflow alone"
+            assert '"tensorflow' not in text or name in ("ofa_core.convert.tensorflow", "ofa_core.runtime.device_record"), name
+        else:
+            assert not found or floors.room(name) not in light, name
+
+
+def _imports(node: ast.AST, package: str) -> bool:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    if isinstance(node, ast.ImportFrom) and node.module:
+        names = [node.module]
+    return any(name.partition(".")[0] == package for name in names)
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("ofa_core.release", ["torch", "tensorflow", "numpy"]),
-        ("ofa_core.check", ["torch", "tensorflow"]),
+        ("ofa_core.release.verify", ["torch", "tensorflow", "numpy"]),
+        ("ofa_core.profiles.check", ["torch", "tensorflow"]),
         ("ofa_core.latency.table", ["torch", "tensorflow"]),
         ("ofa_core.search", ["torch", "tensorflow"]),
         ("ofa_core.training.loop", ["tensorflow"]),
@@ -66,24 +62,26 @@ def test_light_modules_stay_light(module: str, absent: list[str]) -> None:
     assert run.stdout.split() == []
 
 
-def test_public_names() -> None:
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("ofa_core.space", "Arch"),
+        ("ofa_core.space", "get_space"),
+        ("ofa_core.nn", "build_supernet"),
+        ("ofa_core.nn", "load_official"),
+        ("ofa_core.latency", "LatencyTable"),
+        ("ofa_core.predictor", "AccuracyPredictor"),
+        ("ofa_core.search", "search"),
+    ],
+)
+def test_public_names(module: str, name: str) -> None:
     """What users import; the README and docs rely on these."""
-    names = {
-        "ofa_core.arch": "Arch",
-        "ofa_core.latency": "LatencyTable",
-        "ofa_core.nn": "build_supernet",
-        "ofa_core.predictor": "AccuracyPredictor",
-        "ofa_core.search": "search",
-        "ofa_core.spaces": "get_space",
-        "ofa_core.zoo": "load_official",
-    }
-    for module, name in names.items():
-        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+    assert hasattr(importlib.import_module(module), name)
 
 
 def test_size_of_modules_and_functions() -> None:
-    for path in [*MODULES, *(REPO / "stages").glob("*.py")]:
-        text = path.read_text()
+    for path in [*floors.modules().values(), *(REPO / "stages").glob("*.py")]:
+        text = Path(path).read_text()
         assert len(text.splitlines()) <= 420, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):

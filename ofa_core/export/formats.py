@@ -6,21 +6,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ofa_core import files
-from ofa_core.export.additions import BACKGROUND, with_background
-from ofa_core.export.graphs import frozen_graph, saved_model
-from ofa_core.export.integer import calibrate, quantize
-from ofa_core.export.onnx import export_onnx
-from ofa_core.export.operators import check_operators
-from ofa_core.export.params import INTEGER, ConversionParams, HardSwish
+from ofa_core.convert.integer import calibrate, quantize
+from ofa_core.convert.network import Twin, build_twin
+from ofa_core.convert.onnx import export_onnx
+from ofa_core.convert.operators import check_operators
+from ofa_core.convert.params import INTEGER, ConversionParams, HardSwish
+from ofa_core.convert.saved_model import frozen_graph, saved_model
+from ofa_core.convert.tflite import convert_dynamic, convert_float, convert_float16
+from ofa_core.export.extra_layers import BACKGROUND, with_background
 from ofa_core.export.parity import check_difference, check_kernels, compare, compare_kernels, layer_errors
-from ofa_core.export.runtime import TFLiteModel
 from ofa_core.export.scales import check_scales, compare_scales
 from ofa_core.export.simulation import check_simulation, compare_simulation, drift, with_drift
-from ofa_core.export.tflite import convert_dynamic, convert_float, convert_float16
-from ofa_core.export.twin import Twin, build_twin
 from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
+from ofa_core.run import files, paths
+from ofa_core.runtime.tflite import TFLiteModel
 
 LAYOUTS = {"onnx": "NCHW", "torch": "NCHW"}
 """Of the image; NHWC in all other formats."""
@@ -110,12 +110,12 @@ def export_network(
 
 
 def write(folder: Path, exported: Exported, description: Mapping[str, Any]) -> None:
-    """Makes `folder` hold the exported files (`files.exported_name`), their labels and description; all of them or none."""
+    """Makes `folder` hold the exported files (`paths.exported_name`), their labels and description; all of them or none."""
     with files.replacing_folder(folder) as new:
         for name, data in exported.content.items():
-            (new / files.exported_name(name)).write_bytes(data)
-        (new / files.exported_name("labels")).write_text("".join(f"{name}\n" for name in exported.classes))
-        files.write_json(new / files.exported_name("description"), description)
+            (new / paths.exported_name(name)).write_bytes(data)
+        (new / paths.exported_name("labels")).write_text("".join(f"{name}\n" for name in exported.classes))
+        files.write_json(new / paths.exported_name("description"), description)
 
 
 def _convert(network: Network, twin: Twin, params: ConversionParams) -> dict[str, bytes]:

@@ -8,13 +8,13 @@ import onnxruntime
 import torch
 from torch import nn
 
-from ofa_core.data.resize import to_input
-from ofa_core.export.graphs import run_frozen_graph, run_saved_model
-from ofa_core.export.operators import read_model
-from ofa_core.export.points import PROBABILITIES, SAME_SCALE, trace
-from ofa_core.export.runtime import TFLiteModel
-from ofa_core.export.twin import Twin, tf
+from ofa_core.convert.network import Twin
+from ofa_core.convert.saved_model import run_frozen_graph, run_saved_model
+from ofa_core.convert.tensorflow import read_model, tf
+from ofa_core.convert.tracing import PROBABILITIES, SAME_SCALE, trace
+from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
+from ofa_core.runtime.tflite import TFLiteModel
 
 BATCH = 50
 """Images torch computes at once."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ofa_core.export.operators import read_model
-from ofa_core.export.points import IMAGE, PROBABILITIES, WEIGHTED, part_of, trace
+from ofa_core.convert.tensorflow import read_model
+from ofa_core.convert.tracing import IMAGE, PROBABILITIES, WEIGHTED, part_of, trace
 from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import Ranges, part_scales
 from ofa_core.quantization.grid import grid

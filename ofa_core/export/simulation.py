@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ofa_core.data.resize import to_input
-from ofa_core.export.operators import read_model
+from ofa_core.convert.tensorflow import read_model
+from ofa_core.convert.tracing import SAME_SCALE, trace
 from ofa_core.export.parity import LAYERED, agreement, torch_probabilities
-from ofa_core.export.points import SAME_SCALE, trace
-from ofa_core.export.runtime import Kernels, TFLiteModel
 from ofa_core.export.scales import PROBABILITY_SCALE
+from ofa_core.nn.inputs import to_input
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.grid import grid
+from ofa_core.runtime.tflite import Kernels, TFLiteModel
 
 KERNELS: tuple[Kernels, ...] = ("xnnpack", "reference")
 

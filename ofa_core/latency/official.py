@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ofa_core.layers import Layer
+from ofa_core.space.layers import Layer
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ofa_core.arch import Arch
-from ofa_core.costs import LayerSum
 from ofa_core.latency.official import Published, read_official
-from ofa_core.layers import Layer
-from ofa_core.space import Space
-
-
-@dataclass(frozen=True)
-class Timing:
-    """count: fresh instances of the runtime; median_ms: median of their times; spread_ms: largest minus smallest of these."""
-
-    count: int
-    median_ms: float
-    spread_ms: float
+from ofa_core.runtime.timing import Timing
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.layer_sums import LayerSum
+from ofa_core.space.layers import Layer
 
 
 @dataclass

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ofa_core import files
-from ofa_core.arch import Arch
-from ofa_core.export.params import HardSwish
+from ofa_core.convert.params import Dtype, HardSwish
+from ofa_core.convert.timed_files import layer_file, network_file, trivial_file
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.correction import correct
-from ofa_core.measure.device import Device
-from ofa_core.measure.files import Dtype, distinct_layers, layer_file, network_file, trivial_file
-from ofa_core.measure.sampling import measure
-from ofa_core.space import Space
+from ofa_core.run import files
+from ofa_core.runtime.device import Device
+from ofa_core.runtime.sampling import measure
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.layer_sums import distinct_layers
 
 TRIVIAL = "trivial"
 """Among the layers: the file that does next to nothing."""

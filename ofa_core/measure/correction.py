@@ -15,9 +15,9 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import kendalltau
 
-from ofa_core.arch import Arch
 from ofa_core.latency.table import LatencyTable, layer_group
-from ofa_core.space import Space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 
 NOISE = 0.02
 """Relative error of a network's latency that the fit expects of a right correction."""

@@ -7,8 +7,9 @@ width and expand ratio as in mit-han-lab/once-for-all.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ofa_core.layers import Layer
-from ofa_core.nn.ops import ConvBN, State, activate, submodule_state
+from ofa_core.nn.elastic import ConvBN
+from ofa_core.nn.slices import State, activate, submodule_state
+from ofa_core.space.layers import Layer
 
 
 class Bottleneck(nn.Module):

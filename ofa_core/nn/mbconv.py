@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ofa_core.layers import Layer
+from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.depthwise import depthwise_conv
-from ofa_core.nn.ops import BatchNorm, ConvBN, State, activate, prefix, submodule_state
+from ofa_core.nn.elastic import ConvBN
+from ofa_core.nn.slices import State, activate, prefix, submodule_state
+from ofa_core.space.layers import Layer
 
 
 class Depthwise(nn.Module):

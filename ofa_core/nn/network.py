@@ -10,15 +10,22 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ofa_core.arch import Arch
-from ofa_core.layers import Layer
 from ofa_core.nn.bottleneck import Bottleneck
+from ofa_core.nn.elastic import Conv, Linear, Pool
 from ofa_core.nn.mbconv import MBConv
-from ofa_core.nn.ops import Conv, Linear, Pool
-from ofa_core.space import Space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.layers import Layer
 
 
-class Network(nn.Module):
+class LayerModule(nn.Module):
+    """A module that computes a list of layers: a network, or one that imitates its integer file."""
+
+    active: list[Layer]
+    """The layers that run; they may be exchanged."""
+
+
+class Network(LayerModule):
     """A network over a list of layer records.
 
     layers: the records at their largest sizes; the first `active` list.

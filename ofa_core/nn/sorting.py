@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ofa_core.layers import Layer
+from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.bottleneck import Bottleneck
 from ofa_core.nn.mbconv import MBConv, SqueezeExcite
 from ofa_core.nn.network import SuperNetwork
-from ofa_core.nn.ops import BatchNorm
-from ofa_core.space import Space
+from ofa_core.space.base import Space
+from ofa_core.space.layers import Layer
 
 
 @torch.no_grad()

@@ -7,14 +7,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ofa_core import files
-from ofa_core.arch import Arch
-from ofa_core.predictor.calibration import Calibration
 from ofa_core.predictor.features import encode_features, present_genes
 from ofa_core.predictor.gaussian_process import GaussianProcess
+from ofa_core.predictor.intervals import Calibration
 from ofa_core.predictor.official import OfficialPredictor, is_official
-from ofa_core.space import Space
-from ofa_core.spaces import get_space
+from ofa_core.run import files
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.registry import get_space
 
 CHUNK = 8192
 """Architectures predicted at a time, to bound memory."""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ofa_core.arch import Arch
 from ofa_core.predictor.features import present_genes
-from ofa_core.space import Space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 
 RESOLUTION_UNIT = 32.0
 """Pixels that count as one unit of the resolution's feature."""

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ofa_core.costs import LayerSum
-from ofa_core.space import Space
+from ofa_core.space.base import Space
+from ofa_core.space.layer_sums import LayerSum
 
 RESOLUTION_SCALE = 4.0
 """Makes the resolution's feature run over about 2 within a space, like the distances between one-hot choices."""

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ofa_core.arch import Arch
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.predictor.quality import prediction_quality
-from ofa_core.space import Space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 
 
 def fit_and_check(

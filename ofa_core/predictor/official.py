@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ofa_core.arch import Arch
 from ofa_core.predictor.features import present_genes
-from ofa_core.space import Space
-from ofa_core.spaces import get_space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.registry import get_space
 
 FIRST_RESOLUTION, RESOLUTION_STEP, RESOLUTIONS = 112, 16, 8
 CHUNK = 1024

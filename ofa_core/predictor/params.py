@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ofa_core.params import section
+from ofa_core.run.params import section
 
 
 @section

@@ -12,17 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ofa_core.layers import Layer
+from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.bottleneck import Bottleneck
 from ofa_core.nn.depthwise import depthwise_conv
+from ofa_core.nn.elastic import Conv, ConvBN, Linear
 from ofa_core.nn.mbconv import Depthwise, MBConv
-from ofa_core.nn.network import Network
-from ofa_core.nn.ops import BatchNorm, Conv, ConvBN, Linear, activate
+from ofa_core.nn.network import LayerModule, Network
+from ofa_core.nn.slices import activate
 from ofa_core.quantization.grid import IMAGE_RANGE, LEVELS, quantize_activation, quantize_weight, weight_scales
 from ofa_core.quantization.params import HardSwish
+from ofa_core.space.layers import Layer
 
 Ranges = Mapping[str, tuple[float, float]]
-"""(low, high) of activations, by point; the points' names are those of the TensorFlow twin (ofa_core/export/twin.py)."""
+"""(low, high) of activations, by point; the points' names are those of the TensorFlow twin (ofa_core/convert/network.py)."""
 Visitor = Callable[[str, Tensor], None]
 """(point, x (B, ...))."""
 
@@ -30,7 +32,7 @@ AVERAGE_DECAY = 0.99
 """Weight of the past in the moving averages of ranges, at every step. Jacob et al. take one close to 1, for longer training."""
 
 
-class FakeQuantized(nn.Module):
+class FakeQuantized(LayerModule):
     """A stand-alone network with fake quantisation; `network` itself stays an ordinary one and shares its weights.
 
     network: stays in eval mode; its batch norm statistics are used as they are, also in training. ranges: of every activation;

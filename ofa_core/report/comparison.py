@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ofa_core.arch import Arch
-from ofa_core.data.packed import Split
-from ofa_core.data.resize import resize, to_rgb
-from ofa_core.export.integer import calibrate, quantize
+from ofa_core.convert.hard_swish import choose_hard_swish
+from ofa_core.convert.integer import calibrate, quantize
+from ofa_core.convert.network import build_twin
+from ofa_core.convert.tflite import convert_float
+from ofa_core.evaluation.evaluate import measure
+from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.export.params import ExportParams
-from ofa_core.export.tflite import convert_float
-from ofa_core.export.twin import build_twin
-from ofa_core.measure.activation import choose_hard_swish
-from ofa_core.measure.evaluation import measure
-from ofa_core.measure.params import EvaluateParams
+from ofa_core.images.packed import Split
+from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn.network import Network, SuperNetwork
-from ofa_core.space import Space
+from ofa_core.nn.weights import load_layers
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 from ofa_core.training.evaluation import Evaluator, top1
-from ofa_core.training.weights import load_layers
 
 MOST_TARGETS = 40
 """Up to how many targets the cost of training is drawn; Once-for-All's own comparison (table 1) is for 40."""

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ofa_core import files
+from ofa_core.run import files
 
 SETTINGS = {"svg.hashsalt": "ofa", "svg.fonttype": "path", "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
 

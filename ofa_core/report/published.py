@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ofa_core import ovic
+from ofa_core.report import ovic
 from ofa_core.report.plots import figure
 
 STYLES = {"Pixel 1": "s", "Pixel 2": "o", "Pixel 3": "^", "Pixel 4": "v"}

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ofa_core.search.costs import UNITS, AdditiveCost, Table
+from ofa_core.search.additive_cost import UNITS, AdditiveCost, Table
 from ofa_core.search.problem import Problem
-from ofa_core.space import Space
+from ofa_core.space.base import Space
 
 DEVIATION = 0.683
 """Half the width of an interval of this coverage counts as one deviation: it is that of a normal distribution."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ofa_core.arch import Arch
+from ofa_core.search.additive_cost import AdditiveCost, Table
 from ofa_core.search.budget import Budget, Objective, Predictor
-from ofa_core.search.costs import AdditiveCost, Table
 from ofa_core.search.evolution import EFFORTS, PUBLISHED, Settings, evolve
 from ofa_core.search.exact import fit_additive, search_exactly
 from ofa_core.search.problem import Members, Problem
 from ofa_core.search.published import published_evolution, random_members
-from ofa_core.space import Space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 
 ENGINES = ("evolution", "exact", "published")
 SLOPE_SAMPLES = 600

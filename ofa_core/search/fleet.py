@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 
 from ofa_core.predictor.additive import AdditivePredictor, stage_choices
+from ofa_core.search.additive_cost import AdditiveCost
 from ofa_core.search.budget import Budget, Objective, Predictor, cost_range
-from ofa_core.search.costs import AdditiveCost
 from ofa_core.search.engine import SearchResult, improve, result, settings_of
 from ofa_core.search.evolution import FRONT
 from ofa_core.search.exact import SAMPLES, optimum
 from ofa_core.search.problem import Problem
 from ofa_core.search.published import random_members
-from ofa_core.space import Space
+from ofa_core.space.base import Space
 
 SHARED = 300
 """Best networks of other searches that a search begins with."""

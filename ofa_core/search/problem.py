@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ofa_core.predictor.features import present_genes
-from ofa_core.search.costs import UNITS, AdditiveCost
-from ofa_core.space import Space
+from ofa_core.search.additive_cost import UNITS, AdditiveCost
+from ofa_core.space.base import Space
 
 Objective = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """What is to be large, (n,): of codes (n, genes) and resolutions (n,)."""

@@ -9,11 +9,11 @@ import pandas as pd
 from ofa_core.latency.table import LatencyTable
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.official import OfficialPredictor
+from ofa_core.search.additive_cost import AdditiveCost
 from ofa_core.search.budget import cost_range
-from ofa_core.search.costs import AdditiveCost
 from ofa_core.search.fleet import Comparison, Fleet, Target
 from ofa_core.search.params import SearchParams
-from ofa_core.space import Space
+from ofa_core.space.base import Space
 
 DEVIATIONS = {"top1": 0.0, "int8_top1": 0.0, "lower_bound": 1.0}
 

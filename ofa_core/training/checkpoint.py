@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ofa_core import files
+from ofa_core.run import files
 from ofa_core.training.ema import MovingAverage
 
 NAME = "checkpoint.pt"

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ofa_core.arch import Arch
-from ofa_core.nn.bn import recalibrate
 from ofa_core.nn.network import Network, SuperNetwork
+from ofa_core.nn.recalibration import recalibrate
+from ofa_core.space.arch import Arch
 from ofa_core.training.images import Images
 
 EVAL_BATCH = 500

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ofa_core.data.packed import load_split
-from ofa_core.data.resize import resize, to_input
-from ofa_core.data.shards import Shards
+from ofa_core.images.packed import load_split
+from ofa_core.images.resize import resize
+from ofa_core.images.shards import Shards
+from ofa_core.nn.inputs import to_input
 
 AHEAD = 4
 """Steps whose images are read from shards before they are asked for."""

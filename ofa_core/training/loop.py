@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -20,25 +19,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ofa_core.layers import Layer
-from ofa_core.nn.network import Network
+from ofa_core.nn.network import LayerModule, Network
+from ofa_core.space.layers import Layer
 from ofa_core.training.augment import augment
 from ofa_core.training.checkpoint import Progress, TrainingState
 from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.ema import MovingAverage
 from ofa_core.training.images import Images, TrainStream
-from ofa_core.training.live import Live
+from ofa_core.training.monitor import Live
 from ofa_core.training.params import TrainingParams
-
-if TYPE_CHECKING:  # no dependency of the super-network's training
-    from ofa_core.quantization.fake import FakeQuantized
 
 HISTORY_STEPS = 20
 """Steps that one row of the history averages."""
 ROLLBACK_FACTOR = 0.5
 """What the learning rate is multiplied by when losses go astray."""
 
-Trainable: TypeAlias = "Network | FakeQuantized"
 Sampler = Callable[[np.random.Generator, int], list[list[Layer]]]
 """(generator, resolution) -> the sub-networks of a step, each as its layers."""
 
@@ -76,7 +71,7 @@ class Teacher:
 
 
 def train(
-    net: Trainable,
+    net: LayerModule,
     images: Images,
     sample: Sampler,
     resolutions: Sequence[int],
@@ -143,13 +138,13 @@ def train(
     return state.progress
 
 
-def always(net: Trainable) -> Sampler:
+def always(net: LayerModule) -> Sampler:
     """A stand-alone network's sampler: its own layers."""
     layers = net.active
     return lambda rng, resolution: [layers]
 
 
-def _start(net: Trainable, teacher: Teacher | None, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
+def _start(net: LayerModule, teacher: Teacher | None, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
     """Moves the networks to the group's device; the state of the last checkpoint, or one that a first is made of."""
     for module in (net, None if teacher is None else teacher.net):
         if module is not None:
@@ -175,7 +170,7 @@ def _parts(
 
 
 def _accumulate(
-    net: Trainable,
+    net: LayerModule,
     x: Tensor,
     labels: Tensor,
     subnets: list[list[Layer]],

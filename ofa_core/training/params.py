@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ofa_core.params import section
-from ofa_core.space import Space
+from ofa_core.run.params import section
+from ofa_core.space.base import Space
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 Epochs = Annotated[float, Field(gt=0, le=10000)]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ofa_core.arch import Arch
 from ofa_core.nn.network import SuperNetwork
 from ofa_core.nn.sorting import sort_channels
-from ofa_core.space import Space
+from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 from ofa_core.training.loop import Sampler
 from ofa_core.training.params import FIELDS, PhaseParams
 

@@ -1,0 +1,203 @@
+"""A TFLite classifier on image files: what `ofa eval`, `ofa predict` and `ofa bench` do."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ofa_core.datasets.folders import ALL, find
+from ofa_core.images.decode import centre, decode
+from ofa_core.images.preprocess import preprocess
+from ofa_core.images.tree import Tree
+from ofa_core.run import files, paths
+from ofa_core.runtime.device_record import device_name, host_device
+from ofa_core.runtime.host import time_model
+from ofa_core.runtime.tflite import TFLiteModel
+
+BATCH = 256
+"""Images decoded before they are run; only so many are in memory."""
+INSTANCES = 5
+"""Fresh interpreters of a benchmark."""
+LABELS = "labels.csv"
+INDEX = "imagenet_class_index"
+
+
+class Classifier:
+    """A TFLite classifier and what lies beside it: labels (ID.labels.txt) and preprocessing (its entry in manifest.json).
+
+    path: of ID.tflite or ID_float.tflite. threads: of the interpreter.
+    shorter_side: resize the shorter side of images to so many pixels and crop the centre, whatever the manifest says; None is
+    the manifest's preprocessing or, without a manifest, resizing to the model's size.
+
+    Raises ValueError, one line, for a file that is missing or no TFLite classifier, and for labels that are not its outputs'.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, shorter_side: int | None = None) -> None:
+        self.path, self.rule = path, _preprocessing(path)
+        with _readable(path):
+            self.model = TFLiteModel(path, threads, self.rule.get("mean", 127.5), self.rule.get("std", 127.5))
+        self.outputs = int(self.model.output_details["shape"][1])
+        self.labels_path = path.with_name(path.stem.removesuffix("_float") + paths.SUFFIXES["labels"])
+        self.labels = self.labels_path.read_text().splitlines() if self.labels_path.is_file() else None
+        if self.labels is not None and len(self.labels) != self.outputs:
+            raise ValueError(f"{self.labels_path}: {len(self.labels)} labels, the model has {self.outputs} outputs")
+        if shorter_side is not None and shorter_side < max(self.model.size):
+            raise ValueError(f"--shorter-side: {shorter_side} is less than the model's {max(self.model.size)} pixels")
+        self.shorter_side = shorter_side
+
+    def pixels(self, content: bytes) -> np.ndarray:
+        """An image file's content as the model is fed it, uint8 (h, w, 3). Raises ValueError, the reason, if it is broken."""
+        if self.shorter_side:
+            return np.asarray(centre(decode(content), self.shorter_side, self.model.size))
+        return preprocess(content, {"resize_to": self.model.size} | self.rule)
+
+    def top(self, image: Path, count: int = 5) -> list[dict[str, Any]]:
+        """The `count` most probable classes of an image file: index, label (the index without labels), probability (0..1).
+
+        Raises ValueError that names the image.
+        """
+        try:
+            [probabilities] = self.model.predict(self.pixels(image.read_bytes())[None])  # (classes,)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{image}: {getattr(error, 'strerror', None) or error}") from None
+        best = np.argsort(-probabilities, kind="stable")[:count]
+        names = self.labels or [str(i) for i in range(self.outputs)]
+        return [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
+
+
+def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[str, Any]:
+    """top1 and top5 (0..1) and images of a classifier on labelled image files; equal probabilities count in classes' order.
+
+    data: a folder or .zip archive of class folders; or of train/, val/ and test/ with class folders, of which `split` is used;
+    or of images/ and labels.csv with the columns file and label (or imagenet_class_index).
+
+    Raises ValueError, one line: no images, a broken one, a label that the model has not.
+    """
+    with Tree(data) as tree:
+        names, labels, used = _labelled(tree, classifier, split)
+        hits = np.zeros(5)
+        with tqdm(total=len(names), desc=classifier.path.name, unit="image", mininterval=1) as bar:
+            for i in range(0, len(names), BATCH):
+                images = np.stack([_pixels(tree, name, classifier) for name in names[i : i + BATCH]])  # (n, h, w, 3)
+                ranked = np.argsort(-classifier.model.predict(images), axis=1, kind="stable")[:, :5]
+                right = ranked == labels[i : i + BATCH, None]
+                hits[: right.shape[1]] += right.sum(0)
+                bar.update(len(right))
+    top1, top5 = float(hits[0] / len(names)), float(hits.sum() / len(names))
+    return {"split": used, "images": len(names), "top1": top1, "top5": top5}
+
+
+def benchmark(path: Path, threads: int, seconds: float) -> dict[str, Any]:
+    """Latency of a TFLite file on this machine: median and spread in ms over `INSTANCES` interpreters, and the device.
+
+    seconds: of timed runs in all. Raises ValueError for bad arguments and for a file that is missing or no TFLite model.
+    """
+    if threads < 1:
+        raise ValueError(f"--threads: {threads} is less than 1")
+    if not 0 < seconds <= 3600:
+        raise ValueError(f"--seconds: {seconds} is not above 0 and at most 3600")
+    with _readable(path):
+        timing = time_model(path, threads, INSTANCES, seconds / INSTANCES)
+    found = {"latency_ms": timing.median_ms, "latency_spread_ms": timing.spread_ms, "instances": timing.count}
+    return found | {"threads": threads, "device": device_name(host_device(threads))}
+
+
+def _pixels(tree: Tree, name: str, classifier: Classifier) -> np.ndarray:
+    try:
+        return classifier.pixels(tree.read(name))
+    except ValueError as error:
+        raise ValueError(f"{tree.full(name)}: {error}") from None
+
+
+def _labelled(tree: Tree, classifier: Classifier, split: str) -> tuple[list[str], np.ndarray, str]:
+    """Names of images, their labels (N,) as indices of outputs, and the split they are."""
+    if LABELS in tree.files:
+        names, labels = _from_csv(tree, classifier)
+        return names, np.array(labels), ALL
+    found = find(tree)
+    used = ALL if ALL in found else split
+    if used not in found:
+        raise ValueError(f"{tree.path}: no {split} in it, but {', '.join(found)}; --split tells which to use")
+    classes = found[used]
+    known = classifier.labels
+    if known is None:
+        known = sorted(classes)
+        if len(known) != classifier.outputs:
+            needed = f"the model has {classifier.outputs} outputs and no {classifier.labels_path.name}"
+            raise ValueError(f"{tree.path}: {len(known)} class folders, {needed}")
+    for name in classes:
+        if name not in known:
+            raise ValueError(f"{tree.path}: {name} is not a class of {classifier.labels_path}")
+    pairs = [(name, known.index(label)) for label, names in classes.items() for name in names]
+    return [name for name, _ in pairs], np.array([index for _, index in pairs]), used
+
+
+def _from_csv(tree: Tree, classifier: Classifier) -> tuple[list[str], list[int]]:
+    path = tree.full(LABELS)
+    try:
+        rows = list(csv.DictReader(io.StringIO(tree.read(LABELS).decode("utf-8-sig"))))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: not a table of comma-separated values ({error})") from None
+    if not rows:
+        raise ValueError(f"{path}: no images")
+    column = "label" if "label" in rows[0] else INDEX
+    if not {"file", column} <= set(rows[0]):
+        raise ValueError(f"{path}: its columns are {', '.join(map(str, rows[0]))}, not file and label or {INDEX}")
+    present, names, labels = set(tree.files), [], []
+    for number, row in enumerate(rows, 2):  # line 1 is the header
+        name = next((name for name in (f"images/{row['file']}", str(row["file"])) if name in present), None)
+        if name is None:
+            raise ValueError(f"{path}: line {number}: {row['file']}: no such file in images/")
+        try:
+            labels.append(_index(row[column] or "", column, classifier))
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number}: {error}") from None
+        names.append(name)
+    return names, labels
+
+
+def _index(text: str, column: str, classifier: Classifier) -> int:
+    """The output that a label stands for: a name of the labels, or the number of an output."""
+    if column == "label" and classifier.labels and text in classifier.labels:
+        return classifier.labels.index(text)
+    if not text.isdecimal():
+        raise ValueError(f"{column} {text!r} is neither a class of {classifier.labels_path.name} nor a number")
+    # Networks of 1001 outputs have the background first, before ImageNet's 1000 classes.
+    index = int(text) + (column == INDEX and classifier.outputs == 1001)
+    if index >= classifier.outputs:
+        raise ValueError(f"{column} {text} is out of range, the model has {classifier.outputs} outputs")
+    return index
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what interpreters raise for files they cannot run into one line that names the file."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{path}: ").removeprefix("model: ")
+        raise ValueError(f"{path}: {reason}") from None
+
+
+def _preprocessing(path: Path) -> dict[str, Any]:
+    """The preprocessing of a released file's manifest entry; {} without one."""
+    manifest = path.with_name("manifest.json")
+    if not manifest.is_file():
+        return {}
+    content = files.read_json(manifest)
+    try:
+        rules = [entry["preprocessing"] for entry in content["models"] if path.name in _names(entry)]
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{manifest}: not a release's manifest; `ofa verify` checks one") from None
+    return dict(rules[0]) if rules else {}
+
+
+def _names(entry: Mapping[str, Any]) -> set[str]:
+    return {file["name"] for file in entry["files"].values()}

@@ -1,0 +1,93 @@
+"""Full-integer files of whole networks: the float file, quantised with ranges of ours.
+
+The converter's own calibration is not used: it reads an operator's inputs when the operator has run, and where the runtime
+reused an input's memory for the output, as it does in additions and products, it takes the output for the input.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ofa_core.convert.network import build_twin
+from ofa_core.convert.params import HardSwish, IntegerFormat
+from ofa_core.convert.tensorflow import quantize_annotated, read_model, schema, write_model
+from ofa_core.convert.tflite import convert_float
+from ofa_core.convert.tracing import IMAGE, PROBABILITIES, trace
+from ofa_core.nn.inputs import to_input
+from ofa_core.nn.network import Network
+from ofa_core.quantization.fake import Ranges
+from ofa_core.quantization.grid import grid
+from ofa_core.quantization.observe import Calibration, observe
+
+BATCH = 20
+"""Calibration images that torch computes at once; what moving_average averages over."""
+
+
+def convert_integer(
+    network: Network,
+    ranges: Ranges,
+    hard_swish: HardSwish = "composed",
+    io: IntegerFormat = "uint8",
+    keep_float: Sequence[str] = (),
+) -> bytes:
+    """A full-integer file: pixels (1, r, r, 3) in, probabilities (1, classes) out, both uint8, or int8 (values less 128).
+
+    ranges: of every activation, as observed or trained for this form of hard swish. keep_float: names of layers whose operators
+    stay float, between conversions that the converter adds.
+    Raises ValueError for weights that are not finite, a range that is missing, and a name in keep_float that is no layer.
+    """
+    return quantize(convert_float(build_twin(network, hard_swish=hard_swish)), ranges, io, keep_float)
+
+
+def quantize(float_file: bytes, ranges: Ranges, io: IntegerFormat = "uint8", keep_float: Sequence[str] = ()) -> bytes:
+    """`convert_integer` from the float32 TFLite file of a twin."""
+    model = read_model(float_file)
+    layers = _annotate(model, ranges)
+    unknown = sorted(set(keep_float) - set(layers))
+    if unknown:
+        raise ValueError(f"keep_float: {unknown[0]!r} is not a layer; there are {', '.join(layers)}")
+    names = [name for layer in keep_float for name in layers[layer]]
+    return quantize_annotated(write_model(model), io, names)
+
+
+def calibrate(
+    network: Network, images: np.ndarray, method: Calibration, hard_swish: HardSwish
+) -> dict[str, tuple[float, float]]:
+    """The ranges of a network's activations on calibration images uint8 (n, r, r, 3), for post-training quantisation.
+
+    By one thread: with other numbers of them sums differ in the last bits, and so would the bytes of files. Raises ValueError
+    for images of another type or shape, or none, and where an activation is not finite.
+    """
+    images, r = np.asarray(images), network.active[0].resolution
+    if images.dtype != np.uint8 or images.shape[1:] != (r, r, 3):
+        raise ValueError(f"calibration images: {images.dtype} {images.shape}, expected uint8 (n, {r}, {r}, 3)")
+    batches = [to_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return observe(network, batches, method, hard_swish)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _annotate(model: Any, ranges: Ranges) -> dict[str, list[str]]:
+    """Writes the range of every activation into a float model, as a calibration would; the names of operators by layer."""
+    [graph] = model.subgraphs
+    layers: dict[str, list[str]] = {}
+    tensors = {int(graph.inputs[0]): IMAGE}
+    for operator in trace(model, ranges):
+        tensors[operator.output] = operator.point
+        name = graph.tensors[operator.output].name.decode()
+        if operator.point != PROBABILITIES:
+            layers.setdefault(name.partition("/")[0], []).append(name)
+    if missing := sorted(set(ranges) - set(tensors.values())):
+        raise ValueError(f"ranges: {missing[0]} is not an activation of this network")
+    for index, point in tensors.items():
+        low, high = (torch.tensor(bound) for bound in (ranges | {PROBABILITIES: (0.0, 1.0)})[point])  # type: ignore[operator]
+        parameters = schema.QuantizationParametersT()
+        found = grid(low, high)
+        parameters.min, parameters.max = [found.low.item()], [found.high.item()]
+        graph.tensors[index].quantization = parameters
+    return layers

@@ -1,0 +1,60 @@
+"""TensorFlow: imported here and nowhere else, quietly, and with it all that we use of its private modules.
+
+Private are the schema of TFLite files and the quantiser that makes an integer file of a float file with ranges. TensorFlow's
+public converter offers the second only together with a calibration of its own (docs/export.md says why that one is not used).
+"""
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from ofa_core.runtime.quiet import quiet
+
+
+def _import_tensorflow() -> Any:
+    """The tensorflow module with logging off. oneDNN is off too: its sums depend on the machine."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    with quiet():
+        module = import_module("tensorflow")  # not an import statement: it has no type information
+    module.get_logger().setLevel("ERROR")
+    return module
+
+
+tf = _import_tensorflow()
+schema = import_module("tensorflow.lite.python.schema_py_generated")
+"""Classes of TFLite's flatbuffer schema."""
+OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+"""TFLite's names of its operators, as CONV_2D, by their number."""
+
+
+def read_model(content: bytes) -> Any:
+    """The root of the flatbuffer, a `schema.ModelT`. Raises ValueError for a file that is not a TFLite model."""
+    if content[4:8] != b"TFL3":
+        raise ValueError("not a TFLite file")
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    except Exception:  # the reader trusts offsets: a damaged file raises whatever they lead to
+        raise ValueError("a damaged TFLite file") from None
+
+
+def write_model(model: Any) -> bytes:
+    """The content of a TFLite file from a `schema.ModelT`."""
+    builder = import_module("flatbuffers").Builder(0)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def quantize_annotated(content: bytes, io: str, keep_float: Sequence[str]) -> bytes:
+    """A full-integer file of a float file whose tensors carry ranges (min and max of their quantisation parameters).
+
+    io: uint8 or int8, the type of input and output. keep_float: names of operators' outputs that stay float.
+    """
+    dtype = {"uint8": tf.uint8, "int8": tf.int8}[io]
+    converter = import_module("tensorflow.lite.python.convert")
+    with quiet():
+        quantized = converter.mlir_quantize(
+            content, input_data_type=dtype, output_data_type=dtype, denylisted_nodes=list(keep_float)
+        )
+    return bytes(quantized)

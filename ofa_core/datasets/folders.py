@@ -1,0 +1,206 @@
+"""Own images: class folders, alone or below train/, val/ and test/, in a folder or in a .zip archive.
+
+The layout torchvision's ImageFolder reads and ImageNet is unpacked to. Images are drawn first and decoded once, so that a
+small part of a large set takes little time; files that cannot be read are reported and left out.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ofa_core.datasets.class_names import rename
+from ofa_core.datasets.decoding import Broken, Listing, decode_split, repeated, shard_split
+from ofa_core.datasets.params import PrepareParams
+from ofa_core.images.decode import SUFFIXES, is_image
+from ofa_core.images.packed import SPLITS, draw
+from ofa_core.images.shards import ShardWriter, Stored
+from ofa_core.images.tree import Tree
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Name of a folder, in lower case, and the split it holds."""
+ALL = "all"
+"""The one split of a tree of class folders alone."""
+FEWEST_IMAGES = 3
+"""Of a class: one each for train, val and test."""
+Classes = dict[str, list[str]]
+"""Class names, sorted, and the images of each."""
+
+
+class Loaded(NamedTuple):
+    """splits: images uint8 (N, s, s, 3), or where they lie, and labels int64 (N,) of train, val and test; counts: metrics of
+    what was left out."""
+
+    splits: dict[str, tuple[np.ndarray | Stored, np.ndarray]]
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+
+
+def load(params: PrepareParams, seed: int, layout: Callable[[Tree], dict[str, Classes]], shards: Path) -> Loaded:
+    """Reads the images of the folder or .zip archive `params.folder`, resized and cropped to squares of `params.image_size`.
+
+    The numbers of images are drawn in proportion to the classes. A missing val or test is held out of train, and must then have
+    a number. layout: finds the images of a tree by split and class: `find`, or that of another format.
+    shards: the folder that is written where `params.shards` asks for it.
+
+    Raises ValueError, one line that names path or parameter: no such folder, no images, one class, a class without images or
+    with fewer than `FEWEST_IMAGES`, a class that train lacks, fewer images than asked for, too many broken ones.
+    """
+    path, size = params.source, params.image_size or 0
+    with Tree(path) as tree:
+        classes, listings = _label(tree, layout(tree))
+        shown = classes if params.class_names is None else rename(classes, params.class_names)
+        ignored = _report_ignored(tree, sum(len(listing.names) for listing in listings.values()))
+        chosen = _choose(tree, listings, params.images, seed)
+        _check_train(
+            chosen["train"].labels, classes, f"{path}: no train image is left of class", "; hold out fewer, or take more"
+        )
+        broken = Broken(tree, params.max_broken)
+        if params.shards is None:
+            decoded = {name: decode_split(tree, name, chosen[name], size, broken) for name in SPLITS}
+            labels = {name: half.labels for name, half in decoded.items()}
+            digests = {name: half.digests for name, half in decoded.items()}
+            _check_readable(path, labels, classes)
+            images: dict[str, np.ndarray | Stored] = {name: half.images for name, half in decoded.items()}
+        else:
+            labels, digests = {}, {}
+            with ShardWriter(shards, params.shards, size) as writer:
+                for name in SPLITS:
+                    labels[name], digests[name] = shard_split(tree, name, chosen[name], size, broken, writer)
+                _check_readable(path, labels, classes)
+            images = {name: writer.stored(name) for name in SPLITS}
+    counts = {"ignored_files": ignored, "broken_images": broken.count, "repeated_images": repeated(path, digests)}
+    return Loaded({name: (images[name], labels[name]) for name in SPLITS}, shown, counts)
+
+
+def find(tree: Tree) -> dict[str, Classes]:
+    """The images of a tree by split (train, val, test, or `ALL` where there are class folders alone) and class.
+
+    Folders that hold nothing but one other folder, as archives often do, are passed through. Images may lie at any depth
+    below their class. Raises ValueError that names a folder: without class folders, a class without images, a split twice.
+    """
+    top = top_of(tree)
+    folders = below(tree, top)
+    splits = [name for name in folders if name.lower() in SPLIT_FOLDERS]
+    if not splits:
+        return {ALL: classes_of(tree, top)}
+    found: dict[str, Classes] = {}
+    for name in splits:
+        split = SPLIT_FOLDERS[name.lower()]
+        if split in found:
+            raise ValueError(f"{tree.full(top + name)}: a second folder for the split {split}")
+        found[split] = classes_of(tree, f"{top}{name}/")
+    return found
+
+
+def top_of(tree: Tree) -> str:
+    """The folder to begin at, "" or with a slash at its end: below all that hold nothing but one other folder."""
+    top = ""
+    while True:
+        folders = below(tree, top)
+        deeper = [f"{top}{name}/" for name in folders]
+        if len(folders) != 1 or folders[0].lower() in SPLIT_FOLDERS or not below(tree, deeper[0]):
+            return top
+        top = deeper[0]
+
+
+def below(tree: Tree, top: str) -> list[str]:
+    """Names of the folders right below `top`, which is "" or ends with a slash."""
+    return [name[len(top) :] for name in tree.folders if name.startswith(top) and "/" not in name[len(top) :]]
+
+
+def classes_of(tree: Tree, top: str) -> Classes:
+    """The classes that are folders of `top`. Raises ValueError that names a folder: none, or a class without images."""
+    classes: Classes = {name: [] for name in below(tree, top)}
+    for name in tree.files:
+        label, slash, _ = name.removeprefix(top).partition("/")
+        if name.startswith(top) and slash and is_image(name):
+            classes[label].append(name)
+    if not any(classes.values()):
+        raise ValueError(f"{tree.full(top)}: no images in class folders ({', '.join(SUFFIXES)})")
+    for label, names in classes.items():
+        if not names:
+            raise ValueError(f"{tree.full(top + label)}: a class without images ({', '.join(SUFFIXES)})")
+    return classes
+
+
+def _label(tree: Tree, found: dict[str, Classes]) -> tuple[tuple[str, ...], dict[str, Listing]]:
+    """Class names, which are train's, and each split with its labels."""
+    if ALL in found:
+        found = {"train": found[ALL]}
+    if "train" not in found:
+        raise ValueError(f"{tree.path}: has {', '.join(found)} but no train")
+    classes = tuple(sorted(found["train"]))
+    if len(classes) < 2:
+        raise ValueError(f"{tree.path}: one class only, {classes[0]}")
+    for names in found["train"].values():
+        if len(names) < FEWEST_IMAGES:
+            raise ValueError(f"{tree.full(names[0].rpartition('/')[0])}: {len(names)} images, a class needs {FEWEST_IMAGES}")
+    index = {label: i for i, label in enumerate(classes)}
+    listings = {}
+    for split, by_class in found.items():
+        for label, names in by_class.items():
+            if label not in index:
+                raise ValueError(f"{tree.full(names[0].rpartition('/')[0])}: train has no class {label}")
+        names = [name for label in sorted(by_class) for name in by_class[label]]
+        labels = [index[label] for label in sorted(by_class) for _ in by_class[label]]
+        listings[split] = Listing(names, np.array(labels, dtype=np.int64))
+    return classes, listings
+
+
+def _report_ignored(tree: Tree, images: int) -> int:
+    """How many files are no images of a class, told on stderr with the suffixes they have."""
+    others = Counter(Path(name).suffix.lower() or "no suffix" for name in tree.files if not is_image(name))
+    outside = len(tree.files) - images - others.total()
+    kinds = [f"{count} {suffix}" for suffix, count in others.most_common(5)]
+    kinds += [f"{tree.hidden_files} hidden"] if tree.hidden_files else []
+    kinds += [f"{outside} images outside of class folders"] if outside else []
+    if kinds:
+        print(f"{tree.path}: ignored files: {', '.join(kinds)}", file=sys.stderr, flush=True)
+    return others.total() + outside + tree.hidden_files
+
+
+def _choose(tree: Tree, listings: dict[str, Listing], images: Mapping[str, int], seed: int) -> dict[str, Listing]:
+    """What to decode: train and val in random order, so that any first part of them is a fair sample, test in the tree's."""
+    chosen: dict[str, Listing] = {}
+    train = listings["train"]
+    held_out: list[str] = []
+    for split in ("test", "val"):
+        if split in listings:
+            chosen[split] = listings[split].take(_draw(listings[split], split, images, seed)[0])
+        elif images[split]:
+            some, rest = _draw(train, split, images, seed, held_out)
+            chosen[split], train = train.take(some), train.take(rest)
+            held_out.append(f"{split}_images: {images[split]}")
+        else:
+            raise ValueError(f"prepare.{split}_images: 0, but {tree.path} has no {split} to take all of; give a number")
+    chosen["train"] = train.take(_draw(train, "train", images, seed, held_out)[0])
+    chosen["test"] = chosen["test"].take(np.argsort(chosen["test"].names, kind="stable"))
+    return chosen
+
+
+def _draw(
+    listing: Listing, split: str, images: Mapping[str, int], seed: int, held_out: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """`draw` for a split; held_out: the parameters that have taken images away before, for the message."""
+    try:
+        return draw(listing.labels, images[split] or len(listing.labels), seed)
+    except ValueError as error:
+        before = f" without {' and '.join(held_out)}" if held_out else ""
+        raise ValueError(f"prepare.{split}_images: {error}{before}") from None
+
+
+def _check_train(labels: np.ndarray, classes: tuple[str, ...], before: str, after: str) -> None:
+    for label, count in enumerate(np.bincount(labels, minlength=len(classes))):
+        if not count:
+            raise ValueError(f"{before} {classes[label]}{after}")
+
+
+def _check_readable(path: Path, labels: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> None:
+    _check_train(labels["train"], classes, f"{path}: none of the train images can be read of class", "")
+    for name in SPLITS:
+        if not len(labels[name]):
+            raise ValueError(f"{path}: none of the {name} images can be read")

@@ -1,0 +1,111 @@
+"""IDX, the array format of MNIST and its many successors (http://yann.lecun.com/exdb/mnist/), gzip-compressed or not."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ofa_core.datasets.arrays import Arrays, check_labels
+from ofa_core.datasets.class_names import read_names
+from ofa_core.images.tree import Tree
+
+HALVES = {"train": ("train",), "test": ("t10k", "test")}
+"""Words in the names of the files of each half, beside `images` or `labels`."""
+
+
+def load(path: Path, class_names: str | None) -> Arrays:
+    """The four files of a set, in a folder or .zip archive, named as MNIST's: train-images*, train-labels*, t10k-* or test-*.
+
+    Images of one size, (N, H, W) grey or (N, H, W, 3). class_names: a file of names, the first of label 0; None names classes
+    by their labels. Labels that no train image has are no classes.
+
+    Raises ValueError, one line that names the file: one that is missing, ambiguous or broken, images and labels that differ in
+    number, sizes that differ, a label out of range.
+    """
+    arrays = {}
+    with Tree(path) as tree:
+        for half, words in HALVES.items():
+            name, images = _read(tree, words, "images")
+            if images.ndim == 3:
+                images = images[..., None]
+            if images.ndim != 4 or images.shape[-1] not in (1, 3):
+                raise ValueError(f"{name}: {images.shape} is neither (N, H, W) nor (N, H, W, 3)")
+            labels_name, labels = _read(tree, words, "labels")
+            if labels.shape != images.shape[:1]:
+                raise ValueError(f"{labels_name}: {labels.shape} labels, there are {len(images)} images")
+            arrays[half] = (images, labels.astype(np.int64), name, labels_name)
+    (train, train_labels, _, train_name), (test, test_labels, test_images_name, test_name) = arrays.values()
+    if train.shape[1:] != test.shape[1:]:
+        raise ValueError(f"{test_images_name}: images of {test.shape[1:]}, those to train on are {train.shape[1:]}")
+    used = np.unique(train_labels)
+    names: tuple[str, ...] = tuple(map(str, range(256)))
+    if class_names is not None:
+        names = read_names(class_names)
+        check_labels(train_labels, len(names), train_name)
+    unknown = np.setdiff1d(test_labels, used)
+    if len(unknown):
+        raise ValueError(f"{test_name}: label {unknown[0]} is out of range, no train image has it")
+    train_labels, test_labels = (np.searchsorted(used, labels) for labels in (train_labels, test_labels))
+    return Arrays(train, train_labels, test, test_labels, tuple(names[label] for label in used))
+
+
+def _read(tree: Tree, words: tuple[str, ...], what: str) -> tuple[str, np.ndarray]:
+    """The one file of a half, and its full name; an unpacked file counts before the same one packed."""
+    names = [
+        name
+        for name in tree.files
+        if what in (base := name.rpartition("/")[2].lower()) and any(word in base for word in words) and "idx" in base
+    ]
+    found = [name for name in names if not name.endswith(".gz")] or names
+    if len(found) != 1:
+        wanted = " or ".join(f"{word}-{what}*idx*" for word in words)
+        several = f"several files {wanted}: {', '.join(found)}" if found else f"no file {wanted}"
+        raise ValueError(f"{tree.path}: {several}")
+    full = tree.full(found[0])
+    try:
+        content = tree.read(found[0])
+    except ValueError as error:
+        raise ValueError(f"{full}: {error}") from None
+    return full, parse_idx(_gunzip(content, full) if found[0].endswith(".gz") else content, full)
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """The array of a .gz IDX file of unsigned bytes: uint8, with the axes the file gives.
+
+    Raises ValueError that names the file: missing, not gzip, truncated, not IDX, more or fewer bytes than its header says.
+    """
+    return parse_idx(unzip(path), path)
+
+
+def unzip(path: str | Path) -> bytes:
+    """The whole content of a .gz file. Raises ValueError that names the file."""
+    try:
+        return _gunzip(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+
+
+def parse_idx(content: bytes, path: str | Path) -> np.ndarray:
+    """The array of IDX bytes; path: for messages. Raises ValueError."""
+    # Header: two zero bytes, the type (8: unsigned byte), the number of axes, then each axis as a big-endian uint32.
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise ValueError(f"{path}: not an IDX file of unsigned bytes")
+    axes = content[3]
+    start = 4 + 4 * axes
+    if not axes or len(content) < start:
+        raise ValueError(f"{path}: truncated IDX header")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
+    if len(content) - start != math.prod(shape):
+        raise ValueError(f"{path}: {len(content) - start} bytes of data, the header says {math.prod(shape)}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _gunzip(content: bytes, path: str | Path) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except EOFError:
+        raise ValueError(f"{path}: truncated gzip file") from None
+    except (OSError, zlib.error) as error:
+        raise ValueError(f"{path}: not a gzip file ({error})") from None

@@ -1,0 +1,79 @@
+"""From raw files to one packed data set with three splits."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ofa_core.datasets import cifar, fashion_mnist, folders, idx, imagenet
+from ofa_core.datasets.arrays import Arrays, split_arrays
+from ofa_core.datasets.params import PrepareParams
+from ofa_core.images.packed import pack
+from ofa_core.images.shards import folder_of
+
+LAYOUTS = {"folder": folders.find, "imagenet": imagenet.find}
+"""What finds the images of each dataset of image files."""
+
+
+def about(params: PrepareParams) -> dict[str, str]:
+    """What a released model's manifest entry says of the data: dataset and, where it is known, dataset_license."""
+    if params.dataset == "fashion_mnist":
+        return {"dataset": params.dataset, "dataset_license": fashion_mnist.LICENSE}
+    path = params.source.resolve()
+    for suffix in (".gz", ".tar", ".zip"):
+        path = path.with_suffix("") if path.suffix.lower() == suffix else path
+    return {"dataset": path.name}
+
+
+def preprocessing(params: PrepareParams) -> dict[str, Any]:
+    """What a manifest entry's preprocessing says beside the model's own: shorter_side, of the stored images, if any.
+
+    An image's shorter side is first resized to so many pixels, and the centre square cropped.
+    """
+    return {} if params.image_size is None else {"shorter_side": params.image_size}
+
+
+def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) -> dict[str, int]:
+    """Packs the data set into `out_path`, with shards in a folder beside it where `params.shards` asks for them.
+
+    Equal arguments and files give equal bytes.
+
+    raw_folder: where published files are looked for first. A relative `params.folder` begins at the current folder.
+
+    Returns metrics: images of each split, classes, the images' size in pixels, and what was left out of a folder.
+    Raises ValueError with one line that names a parameter: data not found or broken, more images asked for than there are.
+    """
+    with _naming_parameters(params):
+        if params.dataset in LAYOUTS:
+            data = folders.load(params, seed, LAYOUTS[params.dataset], folder_of(out_path))
+        else:
+            arrays = _arrays(params, raw_folder)
+            data = folders.Loaded(dict(split_arrays(arrays, params.images, seed)), arrays.classes, {})
+    if params.shards is None:
+        shutil.rmtree(folder_of(out_path), ignore_errors=True)  # of another set
+    pack(out_path, data.splits, data.classes)
+    height, width, channels = data.splits["train"][0].shape[1:]
+    metrics = {"height": height, "width": width, "channels": channels, "classes": len(data.classes)}
+    return metrics | {f"{name}_images": len(labels) for name, (_, labels) in data.splits.items()} | data.counts
+
+
+@contextmanager
+def _naming_parameters(params: PrepareParams) -> Iterator[None]:
+    """Puts the parameter before the message of a ValueError that begins with the path which it gives."""
+    try:
+        yield
+    except ValueError as error:
+        for key, path in (("class_names", params.class_names), ("folder", params.folder)):
+            if path is not None and str(error).startswith(str(Path(path))):
+                raise ValueError(f"prepare.{key}: {error}") from None
+        raise
+
+
+def _arrays(params: PrepareParams, raw_folder: Path) -> Arrays:
+    if params.dataset == "idx":
+        return idx.load(params.source, params.class_names)
+    if params.dataset == "cifar":
+        return cifar.load(params.source)
+    raw = fashion_mnist.load(raw_folder)
+    return Arrays(raw.train_images, raw.train_labels, raw.test_images, raw.test_labels, fashion_mnist.CLASSES)

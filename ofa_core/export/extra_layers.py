@@ -1,0 +1,61 @@
+"""What export may add to a network, as more of its layers: a normalisation of its input, a class that never wins."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from ofa_core.nn.network import Network
+from ofa_core.space.layers import Layer
+
+BACKGROUND = "background"
+"""Name of the class that never wins."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB in 0..1: what once-for-all's published networks were trained with, as torchvision's are."""
+
+
+def with_normalization(network: Network, mean: Sequence[float], std: Sequence[float]) -> Network:
+    """A copy of a network trained on (pixel / 255 - mean) / std that takes pixel / 127.5 - 1, as every network here does.
+
+    mean, std: of the three channels. The change of scale is a 1x1 convolution before the first layer. It cannot be folded into
+    the first convolution, whose padding has another value before and after it.
+    """
+    eps, first = 1e-5, network.active[0]
+    layer = Layer(name="normalization", kind="conv", inp=3, out=3, resolution=first.resolution, bn_eps=eps)
+    longer = Network([layer, *network.active], dropout=network.dropout)
+    scale, shift = torch.tensor(std).double(), torch.tensor(mean).double()
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    added = {
+        "conv.weight": (0.5 / scale).diag()[:, :, None, None],  # (3, 3, 1, 1)
+        "bn.weight": torch.full((3,), 1 + eps).sqrt(),
+        "bn.bias": (0.5 - shift) / scale,
+        "bn.running_mean": torch.zeros(3),
+        "bn.running_var": torch.ones(3),
+    }
+    part = longer.parts["normalization"].state_dict()
+    names = {suffix: name for name in part for suffix in added if name.endswith(suffix)}
+    state |= {f"parts.normalization.{names[suffix]}": tensor.to(torch.float32) for suffix, tensor in added.items()}
+    longer.load_state_dict(state)
+    return longer.train(network.training)
+
+
+def with_background(network: Network) -> Network:
+    """A copy of a classifier with one more class, at index 0, whose logit is the mean of all other logits.
+
+    The mean never exceeds the largest logit, so the order of the other classes stays and index 0 never wins; its probability
+    is at most 1 / (classes + 1). It lies inside the range of the logits, so integer files keep the scale of their output.
+    The LPCVC winner's conversion (mit-han-lab/lpcvc, get_tfinit.py) has the same two aims and copies class 1 with the smallest
+    of all biases: it ties with class 1 where that has the smallest itself, or one less than a step of 8 bits above it.
+
+    Raises ValueError when the last layer is no linear one, or has one class.
+    """
+    *before, last = network.active
+    if last.kind != "linear" or last.out < 2:
+        raise ValueError(f"{last.name}: a background class needs a linear layer of two classes or more before it")
+    wider = Network([*before, replace(last, out=last.out + 1)], dropout=network.dropout)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for name in (f"parts.{last.name}.weight", f"parts.{last.name}.bias"):
+        if name in state:
+            state[name] = torch.cat([state[name].double().mean(0, keepdim=True).to(state[name].dtype), state[name]])
+    wider.load_state_dict(state)
+    return wider.train(network.training)

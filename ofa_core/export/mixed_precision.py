@@ -1,0 +1,99 @@
+"""Which layers of an integer file to leave in float: the choice of `export.choose_float`.
+
+APQ (https://arxiv.org/abs/2006.08509) searches a precision for every layer. TFLite's kernels execute two, 8 bits and float32,
+with a conversion wherever they meet. A greedy choice: layers in the order of the error they cause for each millisecond that
+they cost in float, as long as the file stays within a latency and until it is accurate enough.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ofa_core.convert.integer import quantize
+from ofa_core.convert.network import build_twin
+from ofa_core.convert.params import HardSwish
+from ofa_core.convert.tflite import convert_float
+from ofa_core.export.params import ChooseFloatParams
+from ofa_core.nn.inputs import to_input
+from ofa_core.nn.network import Network
+from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
+from ofa_core.runtime.host import time_in_turns
+
+BATCH = 50
+"""Images computed at once."""
+CANDIDATES = 6
+"""Layers that are timed: those that cause most of the error."""
+
+
+class Mixed(NamedTuple):
+    """keep_float: the chosen layers, in the network's order. agreement: share of the images with float's class, of the chosen
+    mixture by simulation. latency_ms: of its file. rows: what was considered, in that order, and why each was taken or not."""
+
+    keep_float: tuple[str, ...]
+    agreement: float
+    latency_ms: float
+    rows: list[dict[str, Any]]
+
+
+def choose_keep_float(
+    network: Network,
+    ranges: Ranges,
+    hard_swish: HardSwish,
+    images: np.ndarray,
+    params: ChooseFloatParams,
+    keep_float: Sequence[str] = (),
+    timed: Callable[[Mapping[str, bytes]], dict[str, float]] = time_in_turns,
+) -> Mixed:
+    """Chooses layers for `convert_integer`'s keep_float.
+
+    ranges: of its activations. images: uint8 (n, r, r, 3), on which errors are measured; neither those of calibration nor val,
+    which is to judge the choice. keep_float: layers that stay float in any case. timed: the milliseconds of files by name.
+    """
+    ranges, float_file = of_form(ranges, hard_swish), convert_float(build_twin(network, hard_swish=hard_swish))
+    batches = [to_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]  # (B, 3, r, r) each
+    exact = _logits(network.eval(), batches)  # (n, classes)
+
+    def noise(*names: str) -> tuple[float, float]:
+        """Squared error of the logits over their variance, and the share of equal classes, with these layers in float."""
+        rounded = FakeQuantized(network, ranges, hard_swish=hard_swish, keep_float={*keep_float, *names}).eval()
+        coarse = _logits(rounded, batches)
+        error = float((coarse - exact).square().mean() / exact.var())
+        return error, float((coarse.argmax(1) == exact.argmax(1)).double().mean())
+
+    def file(*names: str) -> bytes:
+        return quantize(float_file, ranges, keep_float=(*keep_float, *names))
+
+    error, agreement = noise()
+    all_error = error
+    with_weights = [layer.name for layer in network.active if layer.params and layer.name not in keep_float]
+    won = {name: error - noise(name)[0] for name in with_weights}
+    candidates = sorted((name for name in won if won[name] > 0), key=lambda name: -won[name])[:CANDIDATES]
+    whole, chosen = file(), list[str]()
+    found_ms = timed({"": whole} | {name: file(name) for name in candidates})
+    base, slowdown, rows = found_ms[""], 1.0, []
+    cost = {name: found_ms[name] - base for name in candidates}
+    # A layer that is faster in float comes first.
+    for name in sorted(candidates, key=lambda name: -won[name] / max(cost[name], 1e-3 * base)):
+        row = {"layer": name, "share_of_error": won[name] / all_error, "cost_ms": cost[name]}
+        if agreement >= params.min_agreement:
+            rows.append(row | {"taken": False, "why": f"agreement is {agreement:.2%} already"})
+            continue
+        together = [*chosen, name]
+        found, agreeing = noise(*together)
+        times = timed({"whole": whole, "mixed": file(*together)})
+        slower = times["mixed"] / times["whole"]
+        taken = found < error and slower <= params.max_slowdown
+        why = f"{slower:.2f} times the latency, {found / error:.2f} times the error, agreement {agreeing:.2%}"
+        rows.append(row | {"taken": taken, "why": why})
+        if taken:
+            chosen, error, agreement, slowdown = together, found, agreeing, slower
+    order = tuple(layer.name for layer in network.active if layer.name in {*keep_float, *chosen})
+    return Mixed(order, agreement, slowdown * base, rows)
+
+
+@torch.no_grad()
+def _logits(net: torch.nn.Module, batches: Sequence[Tensor]) -> Tensor:
+    return torch.cat([net(x) for x in batches])

@@ -1,0 +1,73 @@
+"""Networks of one target that were trained for quantisation in different ways, and which of them is released."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import numpy as np
+
+from ofa_core.convert.integer import calibrate, convert_integer
+from ofa_core.convert.params import ConversionParams, HardSwish
+from ofa_core.export.int8_drop import classes_of
+from ofa_core.nn.network import Network
+from ofa_core.nn.weights import load_network, load_ranges
+from ofa_core.quantization.fake import Ranges, of_form
+from ofa_core.quantization.params import Quantization
+from ofa_core.space.arch import Arch
+
+
+class Candidate(NamedTuple):
+    """A network of a target. quantization: how it was trained. ranges: of activations, where that was quantisation-aware."""
+
+    quantization: Quantization
+    path: Path
+    network: Network
+    arch: Arch
+    ranges: Ranges | None
+
+
+def load_candidates(folder: Path) -> list[Candidate]:
+    """The networks that the stage specialize wrote into a folder, post before aware.
+
+    Raises ValueError, one line, for a foreign file, none at all, or an aware network without ranges.
+    """
+    found = []
+    for quantization in get_args(Quantization):
+        path = folder / f"{quantization}.safetensors"
+        if path.exists():
+            (network, arch), ranges = load_network(path), load_ranges(path)
+            if (ranges is None) != (quantization == "post"):
+                raise ValueError(f"{path}: {'no' if ranges is None else 'has'} ranges of activations")
+            found.append(Candidate(quantization, path, network, arch, ranges))
+    if not found:
+        raise ValueError(f"{folder}: holds no network")
+    return found
+
+
+def integer_file(candidate: Candidate, params: ConversionParams, hard_swish: HardSwish, calibration: np.ndarray) -> bytes:
+    """The uint8 file of a candidate. calibration: uint8 (n, r, r, 3), for networks without ranges of their own."""
+    network, ranges = candidate.network, candidate.ranges
+    if ranges is None:
+        ranges = calibrate(network, calibration, params.calibration, hard_swish)
+    return convert_integer(network, of_form(ranges, hard_swish), hard_swish, keep_float=params.keep_float)
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    params: ConversionParams,
+    hard_swish: HardSwish,
+    calibration: np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> tuple[Candidate, dict[str, float]]:
+    """The candidate whose uint8 file is best on labelled images, the first of equals, and top1 (0..1) of all by quantization.
+
+    A single one is not measured. calibration as in `integer_file`. images: uint8 (n, r, r, 3). labels: (n,).
+    """
+    if len(candidates) == 1:
+        return candidates[0], {}
+    top1: dict[str, float] = {}
+    for candidate in candidates:
+        content = integer_file(candidate, params, hard_swish, calibration)
+        top1[candidate.quantization] = float((classes_of(candidate.quantization, content, images) == labels).mean())
+    return max(candidates, key=lambda candidate: top1[candidate.quantization]), top1

@@ -1,0 +1,199 @@
+"""`ofa export`: the files of one network, outside of the pipeline, in a folder like release/.
+
+A network is a published configuration (net.config) and its weights, or a .safetensors file of this pipeline.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ofa_core.convert.hard_swish import choose_hard_swish
+from ofa_core.convert.params import INTEGER, ConversionParams
+from ofa_core.export.extra_layers import IMAGENET_MEAN, IMAGENET_STD, with_normalization
+from ofa_core.export.formats import Exported, export_network
+from ofa_core.images.decode import is_image
+from ofa_core.images.preprocess import preprocess
+from ofa_core.images.tree import Tree
+from ofa_core.nn.network import Network
+from ofa_core.nn.official import load_specialized
+from ofa_core.nn.weights import load_network, load_ranges
+from ofa_core.release.folder import ReleasedModel, write_release
+from ofa_core.release.verify import SHA256SUMS
+from ofa_core.run import files
+from ofa_core.run.params import parse
+from ofa_core.space.netconfig import arch_of_config, read_config
+
+COMPARED = 100
+"""Most images on which the formats are compared with torch."""
+BOUNDS = {"max_float_difference": 1e-4, "min_kernel_agreement": 0.5, "min_simulation_agreement": 0.5}
+"""What no sound conversion fails: kernels that round differently part ways on a fifth of the photos of a narrow network."""
+
+
+def export(
+    network: Sequence[Path],
+    calibrate: Path | None,
+    out: Path,
+    *,
+    resolution: int | None = None,
+    shorter_side: int | None = None,
+    imagenet_normalization: bool = False,
+    labels: Path | None = None,
+    calibration_images: int = 200,
+    seed: int = 0,
+    **conversion: Any,
+) -> dict[str, Any]:
+    """Converts a network, checks the files against it and makes `out` a release of the one model `model`.
+
+    network: net.config and weights, or one .safetensors file, whose ranges of activations are used where it has any.
+    calibrate: folder or .zip with images at any depth. `calibration_images` of them, drawn with `seed`, give integer files
+    their ranges; formats are compared on the others, where there are any.
+    out: a new folder, an empty one, or one that this function made.
+    resolution: of the input; None is run.config's.
+    shorter_side: images are resized by their shorter side to so many pixels and cropped at the centre; None is
+    resolution / 0.875 for published networks, and no crop for those of this pipeline.
+    imagenet_normalization: the network was trained on pixels normalised by ImageNet's mean and standard deviation.
+    labels: a file with a class a line; None is the numbers of the classes.
+    conversion: formats, hard_swish, background, calibration, keep_float.
+
+    Returns the manifest entry with `parity`, how far formats, kernels and layers agree. Raises ValueError, one line, for
+    anything that does not fit; `out` is untouched then.
+    """
+    params = parse(ConversionParams, conversion | BOUNDS, "export")
+    _check_out(out)
+    net, arch, weights = _load(network, resolution)
+    classes = _labels(labels, net.active[-1].out)
+    rule = _preprocessing(net.active[0].resolution, shorter_side, published=weights is None)
+    calibration, others = _images(calibrate, rule, calibration_images, seed, params)
+    if imagenet_normalization:
+        net = with_normalization(net, IMAGENET_MEAN, IMAGENET_STD)
+    hard_swish, times = choose_hard_swish(params.hard_swish, net.active)
+    ranges = load_ranges(network[0]) if len(network) == 1 else None
+    try:
+        exported = export_network(net, classes, params, hard_swish, calibration, others, weights, ranges)
+    except ValueError as error:
+        raise ValueError(f"{network[-1]}: {error}") from None
+    entry = _entry(exported, arch, rule, len(calibration))
+    _write(out, entry, exported)
+    written = files.read_json(out / "manifest.json")["models"][0]
+    return written | {"parity": exported.report | {"layers": exported.layers, "hard_swish_ms": times}}
+
+
+def lines(found: Mapping[str, Any], out: Path) -> list[str]:
+    """What `export` found, for people: a line a file."""
+    parity = found["parity"]
+    shown = []
+    for kind, file in found["files"].items():
+        row = f"{file['md5']}  {out / file['name']}"
+        if agreed := parity["to_torch"].get(kind):
+            row += f"  largest difference to torch {agreed['largest_difference']:.2g}, same top1 {agreed['same_top1']:.2%}"
+        shown.append(row)
+    return [*shown, f"compared on {parity['images']} images, calibrated with {found['calibration_images']}"]
+
+
+def _check_out(out: Path) -> None:
+    """Raises ValueError for a folder whose files this command did not write, for they would be lost."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"{out}: a file, not a folder")
+    sums = out / SHA256SUMS
+    known = {line.partition("  ")[2] for line in sums.read_text().splitlines()} | {SHA256SUMS} if sums.is_file() else set()
+    foreign = sorted({path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} - known)
+    if foreign:
+        raise ValueError(f"{out}: holds {foreign[0]}, which is not from an earlier export; name another folder")
+
+
+def _load(network: Sequence[Path], resolution: int | None) -> tuple[Network, dict[str, Any], bytes | None]:
+    """The network, what the manifest says of its architecture, and the content of its .safetensors file."""
+    if len(network) == 1:
+        [path] = network
+        if path.suffix != ".safetensors":
+            raise ValueError(f"{path}: one file must be a .safetensors file of this pipeline; else name net.config and weights")
+        net, arch = load_network(path)
+        if resolution not in (None, arch.r):
+            raise ValueError(f"--resolution: {resolution}, the network of {path} is for {arch.r}")
+        return net, arch.to_dict(), path.read_bytes()
+    config_path, weights = network
+    net = load_specialized(config_path, weights, resolution=resolution)
+    config = read_config(config_path)
+    try:
+        space, width_mult, arch = arch_of_config(config, net.active[0].resolution)
+    except ValueError:  # of no space: its layers are what there is to say
+        return net, {"r": net.active[0].resolution, "layers": [layer.key for layer in net.active]}, None
+    return net, {"space": space, "width_mult": width_mult} | arch.to_dict(), None
+
+
+def _labels(path: Path | None, count: int) -> tuple[str, ...]:
+    if path is None:
+        return tuple(map(str, range(count)))
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    names = tuple(path.read_text().splitlines())
+    if len(names) != count:
+        raise ValueError(f"{path}: {len(names)} labels, the network has {count} classes")
+    return names
+
+
+def _preprocessing(resolution: int, shorter_side: int | None, published: bool) -> dict[str, Any]:
+    """As in a manifest entry. Published ImageNet networks see the central 87.5 % of what their images were resized to."""
+    side = round(resolution / 0.875) if shorter_side is None and published else shorter_side
+    if side is not None and side < resolution:
+        raise ValueError(f"--shorter-side: {side} is less than the resolution, {resolution}")
+    size, resized = [resolution, resolution], [side or resolution] * 2
+    rule = {"resize": "bilinear", "resize_to": resized, "crop": size if side else None, "mean": 127.5, "std": 127.5}
+    return rule | ({"shorter_side": side} if side else {})
+
+
+def _images(
+    path: Path | None, rule: Mapping[str, Any], count: int, seed: int, params: ConversionParams
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images to calibrate with, and images to compare formats on, uint8 (n, r, r, 3)."""
+    if count < 1:
+        raise ValueError(f"--calibration-images: {count} is less than 1")
+    if path is None:
+        needs = [name for name in params.formats if name in INTEGER]
+        what = f"{needs[0]} files need images" if needs else "files are compared with torch on images"
+        raise ValueError(f"--calibrate: missing; {what} of the kind the network will see")
+    with Tree(path) as tree:
+        names = [name for name in tree.files if is_image(name)]
+        if not names:
+            raise ValueError(f"{path}: no images to calibrate with")
+        order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+        chosen, others = order[:count], order[count : count + COMPARED] or order[:COMPARED]
+        pixels = {}
+        for name in tqdm(dict.fromkeys(chosen + others), desc="decoding", unit="image", mininterval=1, disable=None):
+            try:
+                pixels[name] = preprocess(tree.read(name), rule)
+            except ValueError as error:
+                raise ValueError(f"{tree.full(name)}: {error}") from None
+    return np.stack([pixels[name] for name in chosen]), np.stack([pixels[name] for name in others])
+
+
+def _entry(exported: Exported, arch: Mapping[str, Any], rule: Mapping[str, Any], calibration_images: int) -> dict[str, Any]:
+    metrics = {"split": "images that --calibrate names", "images": exported.report["images"]}
+    for name, found in exported.report["to_torch"].items():
+        if name in exported.content:
+            metrics[f"{name}_same_top1_as_torch"] = found["same_top1"]
+    description = {key: value for key, value in exported.description.items() if key != "labels"}  # they have a file
+    return description | {
+        "id": "model",
+        "task": "classification",
+        "dataset": "a data set that its files do not name",
+        "arch": dict(arch),
+        "preprocessing": dict(rule),
+        "calibration_images": calibration_images,
+        "metrics": metrics,
+    }
+
+
+def _write(out: Path, entry: Mapping[str, Any], exported: Exported) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = {kind: Path(temporary, kind) for kind in (*exported.content, "labels")}
+        for kind, content in exported.content.items():
+            paths[kind].write_bytes(content)
+        paths["labels"].write_text("".join(f"{name}\n" for name in exported.classes))
+        write_release(out, [ReleasedModel(entry=entry, files=paths)])

@@ -1,0 +1,120 @@
+"""A data set as one .npz file whose bytes depend on nothing but its content, and the split that keeps decisions from test.
+
+One file, because DVC hashes and moves one 50 MB file in a second and 70,000 small ones in minutes. Entries are stored, not
+compressed: compressors differ between machines, and a split is read without touching the others. Of a large set the file has
+the labels alone, and its images lie in shards beside it (`shards.py`).
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ofa_core.images.shards import Shards, Stored, folder_of
+from ofa_core.run import files
+
+SPLITS = ("train", "val", "test")
+
+
+class Split(NamedTuple):
+    """images: uint8 (N, H, W, C), C = 1 or 3, in memory or in shards; labels: int64 (N,), indices into classes."""
+
+    images: np.ndarray | Shards
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.ndarray]], classes: Sequence[str]) -> None:
+    """Writes images uint8 (N, H, W, C) and labels (N,) of the splits train, val and test, and the class names.
+
+    Of images in shards, which lie where `folder_of(path)` says, it writes the places.
+
+    Raises ValueError that names the split when shapes, types or labels do not fit.
+    """
+    if set(splits) != set(SPLITS):
+        raise ValueError(f"splits: {', '.join(sorted(splits))}; they must be {', '.join(SPLITS)}")
+    arrays = {"classes": np.array(list(classes), dtype=np.str_)}
+    for name in SPLITS:
+        images, labels = splits[name]
+        if isinstance(images, Stored):
+            arrays |= {
+                "shard_names": np.array(images.names, dtype=np.str_),
+                "shard_md5": np.array(images.md5, dtype=np.str_),
+                "shard_sizes": np.array(images.sizes, dtype=np.int64),
+                "side": np.array([images.side]),
+                f"{name}_places": images.places,
+            }
+        elif images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise ValueError(f"{name}: images are {images.dtype} {images.shape}, not uint8 (N, H, W, 1 or 3)")
+        else:
+            arrays[f"{name}_images"] = images
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"{name}: labels are {labels.dtype} {labels.shape}, not {images.shape[0]} whole numbers")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+            raise ValueError(f"{name}: labels reach from {labels.min()} to {labels.max()}, there are {len(classes)} classes")
+        arrays[f"{name}_labels"] = labels.astype(np.int64)
+    with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            # Time and system would otherwise be the machine's.
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            entry.file_size = array.nbytes  # lets zipfile choose the 64-bit form
+            with archive.open(entry, "w") as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+
+
+def load_split(path: str | Path, split: str) -> Split:
+    """One split of a packed file; the others stay on disk, and so do images in shards.
+
+    Raises ValueError that names the file, the split or the shard.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            labels, classes = archive[f"{split}_labels"], tuple(str(name) for name in archive["classes"])
+            if "side" not in archive:
+                return Split(archive[f"{split}_images"], labels, classes)
+            names, sizes, md5 = (tuple(archive[f"shard_{key}"].tolist()) for key in ("names", "sizes", "md5"))
+            stored = Stored(names, sizes, md5, archive[f"{split}_places"], int(archive["side"][0]))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not a packed data set: {str(error).splitlines()[0]}") from None
+    return Split(Shards(folder_of(path), stored), labels, classes)
+
+
+def draw(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws `count` items at random, every class in proportion to its share (within one item).
+
+    labels: int (N,). Returns indices (of the drawn, of the others), each in random order, so that any first part of them
+    is a fair sample as well. Raises ValueError when there are fewer items.
+    """
+    if not 0 <= count <= len(labels):
+        raise ValueError(f"{count} is not between 0 and {len(labels)}, the number of images there are")
+    totals = np.bincount(labels)
+    # Largest remainders: the whole part of each share, and one more where the most was cut off.
+    numerators = totals * count
+    quotas = numerators // max(len(labels), 1)
+    cut_off = numerators - quotas * max(len(labels), 1)
+    quotas[np.argsort(-cut_off, kind="stable")[: count - quotas.sum()]] += 1
+
+    order = np.random.default_rng(seed).permutation(len(labels))
+    drawn = np.zeros(len(labels), dtype=bool)
+    for label, quota in enumerate(quotas):
+        drawn[np.flatnonzero(labels[order] == label)[:quota]] = True
+    return order[drawn], order[~drawn]
+
+
+def split_train(labels: np.ndarray, val_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Holds val out of train: indices (of train, of val), disjoint, stratified by `draw`.
+
+    labels: int (N,). Raises ValueError when val would leave nothing to train on.
+    """
+    if not 1 <= val_images < len(labels):
+        raise ValueError(f"prepare.val_images: {val_images} is not between 1 and {len(labels) - 1}")
+    val, train = draw(labels, val_images, seed)
+    return train, val

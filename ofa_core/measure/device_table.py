@@ -1,0 +1,61 @@
+"""The latency table that the parameters of a device ask for: measured now, or read from a file."""
+
+from pathlib import Path
+from typing import Any
+
+from ofa_core.convert.params import HardSwish
+from ofa_core.latency.params import DeviceParams
+from ofa_core.latency.table import LatencyTable
+from ofa_core.measure.build import build_table
+from ofa_core.run import files
+from ofa_core.runtime.android import AndroidDevice
+from ofa_core.runtime.device import Device
+from ofa_core.runtime.host import HostDevice
+from ofa_core.space.base import Space
+
+
+def make_device(params: DeviceParams) -> Device:
+    """The device that the parameters describe. Raises ValueError, naming the key, when it cannot be used."""
+    seconds = params.milliseconds / 1000
+    if params.android is None:
+        return HostDevice(params.threads, seconds, params.cores)
+    return AndroidDevice(params.android.binary, params.android.serial, params.cores, params.threads, seconds)
+
+
+def obtain_table(
+    name: str, params: DeviceParams, space: Space, num_classes: int, hard_swish: HardSwish, seed: int, work: Path
+) -> tuple[LatencyTable, dict[str, Any]]:
+    """The latency table of a device, measured or read, and how well it predicts whole networks.
+
+    work: the folder in which a measurement keeps what it has, so that it goes on there after it was stopped.
+    Raises ValueError, naming the key, for a device that cannot be used and for a file that is missing, changed, or was made for
+    other data types or classes.
+    """
+    if params.source == "measure":
+        try:
+            device = make_device(params)
+        except ValueError as error:
+            raise ValueError(f"build_latency_table.devices.{name}: {error}") from None
+        return build_table(
+            device,
+            space,
+            work,
+            num_classes=num_classes,
+            dtype=params.dtype,
+            resolutions=params.resolutions,
+            hard_swish=hard_swish,
+            instances=params.instances,
+            max_error=params.max_error,
+            networks=params.networks,
+            seed=seed,
+        )
+    where, path = f"build_latency_table.devices.{name}", Path(str(params.file))
+    if not path.is_file():
+        raise ValueError(f"{where}.file: {path}: no such file")
+    if (found := files.md5(path)) != params.file_md5:
+        raise ValueError(f"{where}.file_md5: {params.file_md5}: the MD5 of {path} is {found}")
+    table = LatencyTable.load(path)
+    for key, wanted, has in (("dtype", params.dtype, table.dtype), ("num_classes", num_classes, table.num_classes)):
+        if wanted != has:
+            raise ValueError(f"{where}.file: {path} is for {key} {has}, not {wanted}")
+    return table, {"networks": 0}

@@ -1,0 +1,84 @@
+"""What the layers of an elastic network are made of: convolutions and linear layers that run on a prefix of their channels.
+
+Every module is built at its largest size. Its `forward` is told the sizes to use and computes on the leading channels of its
+weights, so one set of weights serves every sub-network; told its full size, it is an ordinary layer.
+`sliced` returns the state of an ordinary layer of the given size, copied.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ofa_core.nn.batchnorm import BatchNorm
+from ofa_core.nn.slices import State, activate, prefix, submodule_state
+from ofa_core.space.layers import Layer
+
+
+class ConvBN(nn.Module):
+    """Convolution without bias, then batch norm; the activation is the caller's.
+
+    Initialised as in the once-for-all code: normal with deviation sqrt(2 / (k * k * out)) ("he_fout").
+    """
+
+    def __init__(self, inp: int, out: int, kernel: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out, inp, kernel, kernel) * math.sqrt(2 / (kernel * kernel * out)))
+        self.bn = BatchNorm(out, eps)
+
+    def forward(self, x: Tensor, out: int, stride: int = 1) -> Tensor:  # (B, inp, H, W) -> (B, out, H/stride, W/stride)
+        weight = prefix(self.weight, out, x.shape[1])
+        return self.bn(F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2))
+
+    def sliced(self, inp: int, out: int) -> State:
+        return {"weight": self.weight.detach()[:out, :inp].clone()} | submodule_state("bn", self.bn.sliced(out))
+
+
+class Conv(nn.Module):
+    """A layer of kind conv: convolution, batch norm, activation, and the input added where `residual`."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        assert layer.bn_eps is not None
+        self.conv = ConvBN(layer.inp, layer.out, layer.kernel, layer.bn_eps)
+
+    def forward(self, x: Tensor, layer: Layer) -> Tensor:
+        y = activate(self.conv(x, layer.out, layer.stride), layer.act)
+        return x + y if layer.residual else y
+
+    def sliced(self, layer: Layer) -> State:
+        return submodule_state("conv", self.conv.sliced(layer.inp, layer.out))
+
+
+class Linear(nn.Module):
+    """A layer of kind linear: weights, a bias where the record has one, activation. Initialised as torch's own."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(layer.inp)
+        self.weight = nn.Parameter(torch.empty(layer.out, layer.inp).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(layer.out)) if layer.bias else None
+
+    def forward(self, x: Tensor, layer: Layer) -> Tensor:  # (B, inp) -> (B, out)
+        bias = None if self.bias is None else prefix(self.bias, layer.out)
+        return activate(F.linear(x, prefix(self.weight, layer.out, layer.inp), bias), layer.act)
+
+    def sliced(self, layer: Layer) -> State:
+        state = {"weight": self.weight.detach()[: layer.out, : layer.inp].clone()}
+        return state if self.bias is None else state | {"bias": self.bias.detach()[: layer.out].clone()}
+
+
+class Pool(nn.Module):
+    """Layers of kind maxpool (B, C, H, W) -> (B, C, H/2, W/2) and avgpool (B, C, H, W) -> (B, C)."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, layer: Layer) -> Tensor:
+        if layer.kind == "maxpool":
+            return F.max_pool2d(x, layer.kernel, layer.stride, layer.kernel // 2)
+        return x.mean(dim=(2, 3))
+
+    def sliced(self, layer: Layer) -> State:
+        return {}

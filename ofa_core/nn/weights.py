@@ -1,0 +1,138 @@
+"""Weights on disk: safetensors files, byte for byte repeatable and safe to read, with a description as JSON in their header."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from ofa_core.nn.network import Network, SuperNetwork, build_supernet
+from ofa_core.nn.official import load_official, official_classes
+from ofa_core.run import files
+from ofa_core.space.arch import Arch
+from ofa_core.space.layers import Layer
+from ofa_core.space.registry import get_space
+
+
+def describe(net: SuperNetwork, supports: dict[str, list[int]]) -> dict[str, Any]:
+    """What a super-network's file says of it: space, classes, and what it was trained for (choices by phase parameter)."""
+    space = {"name": net.space.name, "width_mult": getattr(net.space, "width_mult", None)}
+    return {"space": space, "num_classes": net.num_classes, "supports": supports}
+
+
+def save_weights(path: str | Path, net: nn.Module, description: dict[str, Any]) -> None:
+    """Writes a network's state with a JSON-ready description."""
+    # One metadata key only: the library does not keep the order of several.
+    metadata = {"description": json.dumps(description, sort_keys=True)}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    files.write_bytes(path, save(state, metadata))
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """The description of a weights file. Raises ValueError, one line, for a missing or foreign file."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return json.loads(stored.metadata()["description"])
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError):
+        raise ValueError(f"{path}: not a weights file of this pipeline") from None
+
+
+def load_weights(path: str | Path, net: nn.Module) -> dict[str, Any]:
+    """Loads a network's state in place; returns the description. Raises ValueError when the file does not fit."""
+    description = read_description(path)
+    with safe_open(path, framework="pt") as stored:
+        state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: does not fit the network: {' '.join(str(error).split())[:300]}") from None
+    return description
+
+
+def load_full(path: str | Path, net: SuperNetwork) -> Network:
+    """The full network of a super-network's file, on its own and in eval mode: the teacher. Loads the file into `net`."""
+    load_weights(path, net)
+    return net.extract(net.space.largest()).eval()
+
+
+def transfer(path: str | Path, net: SuperNetwork) -> None:
+    """Loads a super-network of the same space and width, but maybe of other classes, in place.
+
+    path: a file of this pipeline, or a checkpoint in the published once-for-all layout. The classifier stays as it is where the
+    number of classes differs. Raises ValueError, one line, for a file that does not fit.
+    """
+    path = Path(path)
+    ours = path.suffix == ".safetensors"
+    num_classes = read_description(path)["num_classes"] if ours else official_classes(path)
+    source = build_supernet(net.space, num_classes)
+    if ours:
+        load_weights(path, source)
+    else:
+        load_official(source, path)
+    same = num_classes == net.num_classes
+    state = {name: value for name, value in source.state_dict().items() if same or not name.startswith("parts.classifier.")}
+    net.load_state_dict(state, strict=False)
+
+
+def save_layers(path: str | Path, net: Network) -> None:
+    """Writes a network that is of no space; the description holds its layers, which is all `load_layers` needs."""
+    save_weights(path, net, {"layers": [asdict(layer) for layer in net.active]})
+
+
+def load_layers(path: str | Path) -> Network:
+    """A network that `save_layers` wrote, in eval mode. Raises ValueError, one line, for a missing or foreign file."""
+    description = read_description(path)
+    if "layers" not in description:
+        raise ValueError(f"{path}: holds no list of layers")
+    net = Network([Layer(**fields) for fields in description["layers"]])
+    load_weights(path, net)
+    return net.eval()
+
+
+def save_network(
+    path: str | Path,
+    net: Network,
+    arch: Arch,
+    supernet: dict[str, Any],
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """Writes a stand-alone network; the description holds what `load_network` needs. supernet: its origin's description.
+
+    ranges: of its activations, where it was trained with quantisation; `load_ranges` reads them.
+    """
+    description = {key: supernet[key] for key in ("space", "num_classes")} | {"arch": arch.to_dict()}
+    save_weights(path, net, description if ranges is None else description | {"ranges": ranges})
+
+
+def load_network(path: str | Path) -> tuple[Network, Arch]:
+    """A stand-alone network in eval mode, and its architecture, from the file alone.
+
+    Raises ValueError, one line, for a missing or foreign file.
+    """
+    description = read_description(path)
+    if "arch" not in description:
+        raise ValueError(f"{path}: holds a super-network, not a stand-alone network")
+    arch = Arch.from_dict(description["arch"])
+    net = Network(get_space(**description["space"]).layers(arch, description["num_classes"]))
+    load_weights(path, net)
+    return net.eval(), arch
+
+
+def load_ranges(path: str | Path) -> dict[str, tuple[float, float]] | None:
+    """The ranges of activations in a file of `save_network`; None where the network was trained without quantisation.
+
+    Raises ValueError, one line, for a missing or foreign file.
+    """
+    ranges = read_description(path).get("ranges")
+    if ranges is None:
+        return None
+    try:
+        return {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"{path}: ranges: not pairs of numbers") from None

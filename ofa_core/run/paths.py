@@ -1,0 +1,109 @@
+"""Where the pipeline's files lie, relative to the repository's root, where DVC runs the stages."""
+
+from pathlib import Path
+
+RAW = Path("data/raw")
+
+
+BUILD = Path("build")
+
+
+REPORTS = Path("reports")
+
+
+RELEASE = Path("release")
+
+
+WORK = Path(".work")
+
+
+DATASET = BUILD / "data/classification.npz"
+
+
+SUPERNET = BUILD / "supernet"
+
+
+ACCURACIES = BUILD / "accuracies.csv"
+
+
+PREDICTORS = BUILD / "predictor"
+
+
+LATENCY = BUILD / "latency"
+
+
+SEARCH = BUILD / "search"
+
+
+SPECIALIZED = BUILD / "specialized"
+
+
+EXPORTED = BUILD / "exported"
+
+
+BASELINES = BUILD / "baselines"
+
+
+SUFFIXES = {
+    "uint8": ".tflite",
+    "int8": "_int8.tflite",
+    "dynamic": "_dynamic.tflite",
+    "float16": "_float16.tflite",
+    "float": "_float.tflite",
+    "saved_model": "_saved_model.zip",
+    "frozen": "_frozen.pb",
+    "onnx": ".onnx",
+    "torch": ".safetensors",
+    "labels": ".labels.txt",
+}
+"""What follows a model's name in the name of its file, by kind of file; the same in export folders and in a release."""
+
+
+def supernet(phase: str) -> Path:
+    """The weights after a training phase; `full` is the full network's."""
+    return SUPERNET / f"{phase}.safetensors"
+
+
+def predictor(of: str = "top1") -> Path:
+    """The accuracy predictor; `int8_top1`: of networks with 8 bits, where any were measured."""
+    return PREDICTORS / f"{of}.npz"
+
+
+def latency_table(device: str) -> Path:
+    """The latency table of a device."""
+    return LATENCY / f"{device}.json"
+
+
+def searched(target: str) -> Path:
+    """What the search found for a target."""
+    return SEARCH / f"{target}.json"
+
+
+def specialized(target: str) -> Path:
+    """The folder of a target's stand-alone networks."""
+    return SPECIALIZED / target
+
+
+def specialized_file(target: str, quantization: str) -> Path:
+    """A target's network to be quantised after training (post), or trained with quantisation (aware)."""
+    return specialized(target) / f"{quantization}.safetensors"
+
+
+def exported(target: str) -> Path:
+    """The folder of a target's exported files."""
+    return EXPORTED / target
+
+
+def exported_name(kind: str) -> str:
+    """The name of an exported file; kind: a key of `SUFFIXES`, or `description` for its JSON."""
+    return f"model{'.json' if kind == 'description' else SUFFIXES[kind]}"
+
+
+def exported_file(target: str, kind: str) -> Path:
+    """One of a target's exported files; kind as in `exported_name`."""
+    return exported(target) / exported_name(kind)
+
+
+def report(stage: str, item: str | None = None, suffix: str = ".json") -> Path:
+    """The metrics (.json) or plot data (.csv) of a stage, or of one item of it."""
+    return REPORTS / (f"{stage}{suffix}" if item is None else f"{stage}/{item}{suffix}")

@@ -1,0 +1,126 @@
+"""What every pipeline stage shares: parameters, inputs that must not change under it, a work folder to resume from.
+
+DVC hashes a stage's dependencies after its command has ended, so an input edited meanwhile would be recorded as what the
+outputs were made from. `Stage` hashes inputs, code and parameters when they are read and fails when they differ at the end.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ofa_core.run import files, paths
+from ofa_core.run.params import ParamsFile
+
+
+class Stage:
+    """One run of a stage; made by `running`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.params = ParamsFile("params.yaml")
+        self._hashes = {path: files.md5(path) for path in _code()}
+
+    def input(self, path: Path) -> Path:
+        """Declares a file or folder the stage reads; returns it. Raises ValueError when it does not exist."""
+        for file in _expand(path):
+            self._hashes[file] = files.md5(file)
+        return path
+
+    def reports(self, name: str) -> dict[str, Any]:
+        """Declares the metrics of another stage's items as inputs; returns them by item."""
+        folder = self.input(paths.REPORTS / name)
+        return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
+
+    def pinned(self, path: Path, md5: str | None, key: str) -> Path:
+        """Declares an input from outside of the pipeline, whose MD5 the parameter `key` gives; returns it.
+
+        Raises ValueError, naming the key, for a file that is missing or another one.
+        """
+        found = files.md5(self.input(path))
+        if found != md5:
+            raise ValueError(f"{self.params.path}: {key}: {md5}: the MD5 of {path} is {found}")
+        return path
+
+    @contextmanager
+    def work_folder(self, owner: bool = True) -> Iterator[Path]:
+        """A folder for checkpoints, the same whenever the stage runs with these parameters, inputs and code.
+
+        Call it after all parameters and inputs were read. The folder is deleted when the block ends without an exception, and
+        locked meanwhile: raises ValueError when another process works in it. owner: False in the further processes of one run,
+        which neither lock nor delete it.
+        """
+        content = {str(path): digest for path, digest in self._hashes.items()} | {"params": self.params.used}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        folder = paths.WORK / f"{self.name.replace('@', '-')}-{digest[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not owner:
+            yield folder
+            return
+        lock = FileLock(folder.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(f"{folder}: another process is working here; wait for it or stop it") from None
+        with lock:
+            yield folder
+            shutil.rmtree(folder)
+
+    def check_unchanged(self) -> None:
+        """Raises ValueError that names the inputs, code files or parameters that are not what they were."""
+        changed = [str(path) for path, digest in self._hashes.items() if not path.is_file() or files.md5(path) != digest]
+        changed += [f"{self.params.path}: {name}" for name in self.params.changed()]
+        if changed:
+            raise ValueError(f"{self.name}: changed while the stage ran, so nothing is recorded: {', '.join(changed)}")
+
+
+@contextmanager
+def running(name: str) -> Iterator[Stage]:
+    """A stage's run, `name` as DVC names it (stage or stage@item).
+
+    Raises ValueError when its inputs changed meanwhile. One that names a parameter is passed on with the file's name before it.
+    """
+    stage = Stage(name)
+    try:
+        yield stage
+    except ValueError as error:
+        if any(str(error).startswith(f"{section}.") for section in stage.params.content):
+            raise ValueError(f"{stage.params.path}: {error}") from None
+        raise
+    stage.check_unchanged()
+
+
+def exit_cleanly(main: Callable[[], None]) -> None:
+    """Runs a command's main function; bad input (ValueError, OSError) ends with one line on stderr and exit code 2."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _code() -> list[Path]:
+    """The repository's modules that this process has imported, relative to the working folder where they lie below it."""
+    here, found = Path.cwd(), []
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("ofa_core", "stages", "__main__") and getattr(module, "__file__", None):
+            path = Path(str(module.__file__)).resolve()
+            if path.is_relative_to(here) and ".venv" not in path.parts:
+                found.append(path.relative_to(here))
+    return sorted(set(found))
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `dvc repro` makes what stages depend on")
+    return [path]

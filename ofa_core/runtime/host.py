@@ -1,0 +1,104 @@
+"""Timing TFLite files on the machine this runs on."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ofa_core.runtime.device_record import host_device
+from ofa_core.runtime.tflite import make_interpreter
+from ofa_core.runtime.timing import Timing, summary
+
+MIN_RUNS = 10
+"""Fewest timed runs of an interpreter instance, however slow it is."""
+UNDISTURBED = 10
+"""Percentile of the runs of an instance that counts as its time."""
+
+
+class HostDevice:
+    """This machine, one TFLite interpreter at a time.
+
+    threads: of the interpreter. seconds: of timed runs with each instance (at least `MIN_RUNS` runs).
+    cores: processors the runs are pinned to; None leaves that to the system.
+    Raises ValueError for numbers that are not above zero and for cores that this process may not use.
+    """
+
+    def __init__(self, threads: int = 1, seconds: float = 0.03, cores: list[int] | None = None) -> None:
+        if threads < 1 or seconds <= 0:
+            raise ValueError(f"threads {threads}, seconds {seconds}: each must be above zero")
+        self.threads, self.seconds, self.cores = threads, seconds, cores
+        if cores is not None and hasattr(os, "sched_getaffinity") and not set(cores) <= os.sched_getaffinity(0):
+            raise ValueError(f"cores: {cores}: this process may use {sorted(os.sched_getaffinity(0))}")
+
+    def info(self) -> dict[str, Any]:
+        return host_device(self.threads) | {"affinity": self.cores}
+
+    def milliseconds(self, model: Path) -> float:
+        with _pinned(self.cores):
+            return _run_time(model.read_bytes(), self.threads, self.seconds)
+
+
+def time_model(model: str | Path | bytes, threads: int = 1, instances: int = 3, seconds: float = 0.2) -> Timing:
+    """The latency of one TFLite file on this machine, in `instances` fresh interpreters; the rest as in `HostDevice`.
+
+    Raises ValueError for a file that is not a TFLite model.
+    """
+    if instances < 1:
+        raise ValueError(f"instances {instances}: must be above zero")
+    content = model if isinstance(model, bytes) else Path(model).read_bytes()
+    return summary([_run_time(content, threads, seconds) for _ in range(instances)])
+
+
+def time_in_turns(contents: Mapping[str, bytes], threads: int = 1, rounds: int = 5, seconds: float = 0.1) -> dict[str, float]:
+    """Milliseconds of several TFLite files by name: medians of rounds, in each of which every file is timed in a fresh
+    interpreter, so that a busy minute of the machine does not hit one file only. Raises as `time_model` does."""
+    found = [{name: time_model(file, threads, 1, seconds).median_ms for name, file in contents.items()} for _ in range(rounds)]
+    return {name: median(times[name] for times in found) for name in contents}
+
+
+@contextmanager
+def _pinned(cores: list[int] | None) -> Iterator[None]:
+    if cores is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _run_time(content: bytes, threads: int, seconds: float) -> float:
+    """Milliseconds of an undisturbed run with a fresh interpreter and random inputs."""
+    interpreter = make_interpreter(content, threads)
+    rng = np.random.default_rng(0)
+    for details in interpreter.get_input_details():
+        noise = rng.random(details["shape"], dtype=np.float32)
+        if details["dtype"] != np.float32:
+            limits = np.iinfo(details["dtype"])
+            noise = limits.min + noise * (limits.max - limits.min)
+        interpreter.set_tensor(details["index"], noise.astype(details["dtype"]))
+    # A single thread's own time is the same on a busy machine and an idle one, where it equals the time on the wall.
+    clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
+    _runs(interpreter.invoke, clock, seconds / 5)  # warm-up
+    # Other programs only ever make a run slower, through the caches they share: a low percentile is what the file takes.
+    return float(np.percentile(_runs(interpreter.invoke, clock, seconds), UNDISTURBED)) / 1e6
+
+
+def _runs(invoke: Callable[[], None], clock: Callable[[], int], seconds: float) -> list[int]:
+    """Nanoseconds of each run, until `seconds` have passed."""
+    durations: list[int] = []
+    before = clock()
+    end = before + int(seconds * 1e9)
+    while before < end or len(durations) < MIN_RUNS:
+        invoke()
+        after = clock()
+        durations.append(after - before)
+        before = after
+    return durations

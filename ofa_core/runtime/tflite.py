@@ -1,0 +1,90 @@
+"""Runs TFLite classifiers on this machine, with LiteRT, TensorFlow Lite's present home."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ofa_core.runtime.quiet import quiet
+
+DTYPES = (np.uint8, np.int8, np.float32)
+Kernels = Literal["xnnpack", "builtin", "reference"]
+"""xnnpack: what interpreters use by themselves, XNNPACK's where it has them. builtin: TFLite's own optimised kernels.
+reference: TFLite's readable ones, slow."""
+
+
+def make_interpreter(model: str | Path | bytes, threads: int = 1, kernels: Kernels = "xnnpack", keep_all: bool = False) -> Any:
+    """A TFLite interpreter with its tensors allocated. Raises ValueError for a file that is not a TFLite model.
+
+    keep_all: keeps every tensor readable after a run; of operators that XNNPACK runs there is nothing to read.
+    """
+    content = model if isinstance(model, bytes) else Path(model).read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ValueError(f"{'model' if isinstance(model, bytes) else model}: not a TFLite file")
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # half a second to import
+
+    resolver = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}[kernels]
+    with quiet():
+        interpreter = Interpreter(
+            model_content=content,
+            num_threads=threads,
+            experimental_op_resolver_type=getattr(OpResolverType, resolver),
+            experimental_preserve_all_tensors=keep_all,
+        )
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+class TFLiteModel:
+    """A TFLite classifier with one image in (1, h, w, 3) and one vector of probabilities out (1, classes).
+
+    model: path or content of the file. threads, kernels, keep_all: of the interpreter.
+    mean, std: how a float32 model wants its pixels, (x - mean) / std on 0..255. A uint8 model is fed the bytes as they are, an
+    int8 model the bytes less 128.
+
+    Raises ValueError for a file that is not a TFLite model, or one with other inputs or outputs.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | bytes,
+        threads: int = 1,
+        mean: float = 127.5,
+        std: float = 127.5,
+        kernels: Kernels = "xnnpack",
+        keep_all: bool = False,
+    ) -> None:
+        self.interpreter, self.mean, self.std = make_interpreter(model, threads, kernels, keep_all), mean, std
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        name = "model" if isinstance(model, bytes) else model
+        if len(inputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["dtype"] not in DTYPES:
+            raise ValueError(f"{name}: expected one input, an image in uint8, int8 or float32")
+        if len(outputs) != 1 or len(outputs[0]["shape"]) != 2 or outputs[0]["dtype"] not in DTYPES:
+            raise ValueError(f"{name}: expected one output, probabilities in uint8, int8 or float32")
+        self.input_details, self.output_details = inputs[0], outputs[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return int(self.input_details["shape"][1]), int(self.input_details["shape"][2])
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities (n, classes) float32 of images (n, h, w, 3) uint8. Raises ValueError for another type or shape."""
+        shape = tuple(int(n) for n in self.input_details["shape"][1:])
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise ValueError(f"images: {images.dtype} {images.shape}, the model takes uint8 (n, {str(shape)[1:]}")
+        rows = [self._predict_one(image) for image in images]
+        return np.stack(rows) if rows else np.zeros((0, int(self.output_details["shape"][1])), np.float32)
+
+    def _predict_one(self, image: np.ndarray) -> np.ndarray:  # (h, w, 3) -> (classes,)
+        if self.input_details["dtype"] == np.int8:
+            image = (image.astype(np.int16) - 128).astype(np.int8)
+        elif self.input_details["dtype"] == np.float32:
+            image = (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        self.interpreter.set_tensor(self.input_details["index"], image[None])
+        self.interpreter.invoke()
+        output = self.interpreter.get_tensor(self.output_details["index"])[0]
+        if self.output_details["dtype"] != np.float32:
+            scale, zero_point = self.output_details["quantization"]
+            output = (output.astype(np.float32) - zero_point) * np.float32(scale)
+        return output

@@ -1,0 +1,131 @@
+"""What a once-for-all space is: its genes, its encoding, and the questions it answers. The spaces are beside it.
+
+A space answers what exists (`cardinality`, `sample`, `validate`), what a choice means (`layers`) and what it costs (`cost`).
+Architectures are encoded for predictors and search as integer arrays: one column a gene, the entry its choice's index.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ofa_core.space.arch import Arch
+from ofa_core.space.layers import Layer
+
+
+class Cost(NamedTuple):
+    """macs: multiply-accumulates of one image; params: trainable numbers."""
+
+    macs: int
+    params: int
+
+
+class Gene(NamedTuple):
+    """One choice of a space: the field of `Arch`, the position in it, and what may stand there."""
+
+    field: str
+    position: int
+    choices: tuple[int | float, ...]
+
+
+class Slot(NamedTuple):
+    """A layer of a space by name, the genes (columns of the encoding) it depends on, and when it exists.
+
+    depth: (column of a depth gene, smallest value of the depth at which the layer exists), or None: always.
+    """
+
+    name: str
+    genes: tuple[int, ...]
+    depth: tuple[int, int] | None
+
+
+class Space(ABC):
+    """A once-for-all space at one width. `genes` and `slots` describe it to predictors, cost counters and search.
+
+    resolutions: the elastic input resolutions in pixels; `validate` accepts any other multiple of 4 as well.
+    """
+
+    name: str
+    resolutions: tuple[int, ...]
+    genes: tuple[Gene, ...]
+    slots: tuple[Slot, ...]
+
+    @abstractmethod
+    def layers(self, arch: Arch, num_classes: int = 1000) -> list[Layer]:
+        """The network of `arch`, in the order it runs. Raises ValueError as `validate` does."""
+
+    @abstractmethod
+    def cardinality(self) -> int:
+        """How many different networks the space holds at one resolution. Exact."""
+
+    def validate(self, arch: Arch) -> None:
+        """Raises ValueError, naming the field, when `arch` is not of this space."""
+        for field in ("ks", "e", "d", "w"):
+            allowed = self._choices(field)
+            values = getattr(arch, field)
+            if (values is None) != (not allowed):
+                raise ValueError(f"{field}: {'missing' if values is None else 'not a choice'} in space {self.name}")
+            if values is None:
+                continue
+            if len(values) != len(allowed):
+                raise ValueError(f"{field}: {len(values)} entries, space {self.name} has {len(allowed)}")
+            for i, (value, choices) in enumerate(zip(values, allowed, strict=True)):
+                if value not in choices:
+                    raise ValueError(f"{field}[{i}]: {value} is not one of {', '.join(map(str, choices))}")
+        if arch.r < 8 or arch.r % 4:
+            raise ValueError(f"r: {arch.r} is not a multiple of 4, 8 or more")
+
+    def sample(self, rng: np.random.Generator) -> Arch:
+        """A random architecture: every gene and the resolution drawn uniformly and independently, as in the paper."""
+        codes = np.array([[rng.integers(len(gene.choices)) for gene in self.genes]])
+        return self.decode(codes, np.array([rng.choice(self.resolutions)]))[0]
+
+    def largest(self, resolution: int | None = None) -> Arch:
+        """The full network: the last choice of every gene, by default at the largest resolution."""
+        codes = np.array([[len(gene.choices) - 1 for gene in self.genes]])
+        return self.decode(codes, np.array([resolution or self.resolutions[-1]]))[0]
+
+    def smallest(self, resolution: int | None = None) -> Arch:
+        """The first choice of every gene, by default at the smallest resolution."""
+        codes = np.zeros((1, len(self.genes)), dtype=int)
+        return self.decode(codes, np.array([resolution or self.resolutions[0]]))[0]
+
+    def cost(self, arch: Arch, num_classes: int = 1000) -> Cost:
+        """Cost of one network by arithmetic, from its layer list. `ofa_core.space.layer_sums` counts many at once."""
+        layers = self.layers(arch, num_classes)
+        return Cost(sum(layer.macs for layer in layers), sum(layer.params for layer in layers))
+
+    def encode(self, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:
+        """(codes (n, genes) of choice indices, resolutions (n,) in pixels). Raises ValueError for a foreign value."""
+        codes = np.empty((len(archs), len(self.genes)), dtype=np.int16)
+        for field in ("ks", "e", "d", "w"):
+            columns = [i for i, gene in enumerate(self.genes) if gene.field == field]
+            rows = [getattr(arch, field) for arch in archs]
+            foreign = {0 if row is None else len(row) for row in rows} - {len(columns)}
+            if foreign:
+                raise ValueError(f"{field}: {foreign.pop()} entries, space {self.name} has {len(columns)}")
+            if not columns:
+                continue
+            values = np.array(rows, dtype=float).reshape(len(archs), len(columns))
+            for column, value in zip(columns, values.T, strict=True):
+                choices = np.array(self.genes[column].choices, dtype=float)
+                index = np.minimum(np.searchsorted(choices, value), len(choices) - 1)
+                if (choices[index] != value).any():
+                    i, bad = self.genes[column].position, value[choices[index] != value][0]
+                    raise ValueError(f"{field}[{i}]: {bad:g} is not one of {', '.join(map(str, self.genes[column].choices))}")
+                codes[:, column] = index
+        return codes, np.array([arch.r for arch in archs], dtype=int)
+
+    def decode(self, codes: np.ndarray, resolutions: np.ndarray) -> list[Arch]:
+        """The architectures of what `encode` returns: codes (n, genes), resolutions (n,)."""
+        archs = []
+        for code, resolution in zip(codes, resolutions, strict=True):
+            fields: dict[str, list[int | float]] = {}
+            for gene, choice in zip(self.genes, code, strict=True):
+                fields.setdefault(gene.field, []).append(gene.choices[int(choice)])
+            archs.append(Arch.from_dict({"ks": None} | fields | {"r": int(resolution)}))
+        return archs
+
+    def _choices(self, field: str) -> list[tuple[int | float, ...]]:
+        return [gene.choices for gene in self.genes if gene.field == field]

@@ -1,0 +1,251 @@
+"""Network configurations as mit-han-lab/once-for-all publishes them (net.config, JSON), read into layer records.
+
+The configuration of any MobileNetV3 or ProxylessNASNets becomes a layer list; one that is a member of a once-for-all space also
+gives its architecture.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ofa_core.space.arch import Arch
+from ofa_core.space.layers import Activation, Layer, make_divisible
+from ofa_core.space.mobile import MBSpace
+from ofa_core.space.registry import get_space
+
+_ORDER = "weight_bn_act"
+_ACTIVATIONS = ("relu", "relu6", "h_swish", None)
+_SPACES = {"MobileNetV3": "ofa_mbv3", "ProxylessNASNets": "ofa_proxyless"}
+_WIDTH_MULTS = (1.0, 1.2, 1.3, *(i / 20 for i in range(2, 41)))
+"""Tried in this order: the published ones, then 0.1 to 2 in steps of 0.05."""
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError, naming the file, when there is none."""
+    try:
+        config = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: not a JSON object")
+    return config
+
+
+def image_size(config: Mapping[str, Any], source: str = "run.config") -> int:
+    """The input resolution in pixels of a published run.config. Raises ValueError, naming the field, when it has none."""
+    return _Fields(config, source).whole("image_size", least=8)
+
+
+def layers_of_config(config: Mapping[str, Any], resolution: int, source: str = "net.config") -> list[Layer]:
+    """The layer list of a published configuration (MobileNetV3 or ProxylessNASNets of mit-han-lab/once-for-all).
+
+    resolution: of the input, in pixels. source: what errors call the configuration.
+    Blocks are named by their position, as their weights are; skipped ones (ZeroLayer) count.
+
+    Raises ValueError that names the source and the field for anything that a layer record cannot express.
+    """
+    fields = _Fields(config, source)
+    kind = fields.choice("name", tuple(_SPACES))
+    norm = fields.child("bn")
+    eps = norm.number("eps")
+    norm.fixed(ws_eps=None).known("momentum")
+    first = fields.child("first_conv")
+    layers = [_conv(first, "first_conv", 3, resolution, eps)]
+    blocks = fields.items("blocks")
+    for i, block in enumerate(blocks):
+        layer = _block(block, f"block_{i}", layers[-1].out, layers[-1].out_resolution, eps)
+        layers += [] if layer is None else [layer]
+    before, mix = layers[-1], fields.child("feature_mix_layer")
+    r = before.out_resolution
+    if kind == "MobileNetV3":
+        layers.append(_conv(fields.child("final_expand_layer"), "final_expand", before.out, r, eps))
+        wide = layers[-1]
+        layers.append(Layer(name="pool", kind="avgpool", inp=wide.out, out=wide.out, resolution=wide.out_resolution))
+        # A 1x1 convolution without batch norm on a pooled map is a linear layer.
+        layers.append(replace(_conv(mix, "feature_mix", wide.out, 1, None), kind="linear"))
+    else:
+        layers.append(_conv(mix, "feature_mix", before.out, r, eps))
+        out = layers[-1].out
+        layers.append(Layer(name="pool", kind="avgpool", inp=out, out=out, resolution=layers[-1].out_resolution))
+    classifier = fields.child("classifier")
+    classifier.fixed(name="LinearLayer", in_features=layers[-1].out, use_bn=False, act_func=None, ops_order=_ORDER)
+    bias, classes = classifier.choice("bias", (True, False), True), classifier.whole("out_features")
+    classifier.known("dropout_rate")
+    fields.known("resolution")
+    return [*layers, Layer(name="classifier", kind="linear", inp=layers[-1].out, out=classes, bias=bias, resolution=1)]
+
+
+def dropout_rate(config: Mapping[str, Any], source: str = "net.config") -> float:
+    """Probability of dropping a feature before the classifier, 0 where none is given. Raises ValueError, naming the field."""
+    fields = _Fields(config, source).child("classifier")
+    return fields.number("dropout_rate", least=0.0, below=1.0) if "dropout_rate" in fields.values else 0.0
+
+
+def arch_of_config(config: Mapping[str, Any], resolution: int, source: str = "net.config") -> tuple[str, float, Arch]:
+    """(space name, width multiplier, architecture) of a configuration that is a member of a once-for-all space.
+
+    The choices of blocks that the depths leave out are the space's first. Where several multipliers round to the same
+    channels, a published one is preferred.
+
+    Raises ValueError for a configuration as `layers_of_config` does, and for one that is in no space.
+    """
+    layers = layers_of_config(config, resolution, source)
+    name = _SPACES[config["name"]]
+    for width_mult in _WIDTH_MULTS:
+        space = get_space(name, width_mult)
+        assert isinstance(space, MBSpace)
+        arch = _member(space, layers, resolution)
+        if arch is not None:
+            return name, width_mult, arch
+    raise ValueError(
+        f"{source}: not a sub-network of {name} at any width multiplier from {_WIDTH_MULTS[3]} to {_WIDTH_MULTS[-1]}"
+    )
+
+
+def _member(space: MBSpace, layers: Sequence[Layer], resolution: int) -> Arch | None:
+    """The architecture of `space` that has just these layers, or None."""
+    classes, smallest = layers[-1].out, space.smallest(resolution)
+    least = space.layers(smallest, classes)
+    fixed = (0, 1, -4, -3, -2, -1)  # stem, first block, and the end: none of their widths is a choice
+    if len(layers) < len(least) or any(layers[i].out != least[i].out for i in fixed):
+        return None
+    blocks = len(layers) - len(least) + sum(smallest.d)
+    stages = [stage.blocks for stage in space.table.stages]
+    for choice in product(*(gene.choices for gene in space.genes if gene.field == "d")):
+        depths = tuple(map(int, choice))
+        if sum(depths) != blocks:
+            continue
+        n, ratios = len(smallest.e), space.expand_ratios
+        by_ratio = {ratio: space.layers(replace(smallest, e=(ratio,) * n, d=depths), classes) for ratio in ratios}
+        ks, e = list(smallest.ks or ()), list(smallest.e)
+        columns = [sum(stages[:s]) + j for s, depth in enumerate(depths) for j in range(depth)]
+        for i, column in enumerate(columns, start=2):  # after stem and first block
+            ks[column] = layers[i].kernel
+            e[column] = next((ratio for ratio, wide in by_ratio.items() if wide[i].mid == layers[i].mid), 0)
+        arch = Arch(tuple(ks), tuple(e), depths, resolution)
+        try:
+            if space.layers(arch, classes) == list(layers):
+                return arch
+        except ValueError:  # a kernel or a ratio that the space does not have
+            continue
+    return None
+
+
+def _conv(fields: "_Fields", name: str, inp: int, resolution: int, eps: float | None) -> Layer:
+    """A ConvLayer; with batch norm where eps is given."""
+    fields.fixed(name="ConvLayer", in_channels=inp, use_bn=eps is not None, bias=False, dilation=1, groups=1)
+    fields.fixed(has_shuffle=False, use_se=False, dropout_rate=0, ops_order=_ORDER)
+    kernel, stride, out = fields.odd("kernel_size"), fields.whole("stride"), fields.whole("out_channels")
+    if eps is None and (kernel, stride) != (1, 1):
+        raise ValueError(f"{fields.where}.kernel_size: only 1x1 can follow the pooling")
+    act = _activation(fields, None)
+    fields.known()
+    return Layer(name=name, kind="conv", inp=inp, out=out, kernel=kernel, stride=stride, act=act, resolution=resolution,
+                 bn_eps=eps)  # fmt: skip
+
+
+def _block(fields: "_Fields", name: str, inp: int, resolution: int, eps: float) -> Layer | None:
+    """A residual block; None for one that only passes its input on."""
+    style = "conv" if "conv" in fields.values else "mobile_inverted_conv"  # newer and older files
+    fields.known("name", "shortcut", style)
+    conv = fields.child(style)
+    shortcut = fields.values.get("shortcut")
+    identity = shortcut is not None and _Fields(shortcut, f"{fields.where}.shortcut").choice(
+        "name", ("IdentityLayer", "ZeroLayer")
+    ) == "IdentityLayer"  # fmt: skip
+    if conv.choice("name", ("MBInvertedConvLayer", "MBConvLayer", "ZeroLayer")) == "ZeroLayer":
+        if not identity:
+            raise ValueError(f"{fields.where}.shortcut: a block without convolution needs one")
+        return None
+    conv.fixed(in_channels=inp, groups=None)
+    out, stride, expand = conv.whole("out_channels"), conv.whole("stride"), conv.number("expand_ratio")
+    mid = round(inp * expand) if conv.values.get("mid_channels") is None else conv.whole("mid_channels")
+    if (expand == 1) != (mid == inp):
+        raise ValueError(f"{conv.where}.mid_channels: {mid} of {inp} do not fit an expand_ratio of {expand}")
+    se = make_divisible(mid // 4) if conv.choice("use_se", (True, False), False) else 0
+    act, kernel = _activation(conv, "relu6"), conv.odd("kernel_size")
+    conv.known("mid_channels")
+    if identity and (stride != 1 or inp != out):
+        raise ValueError(f"{fields.where}.shortcut: IdentityLayer does not fit {inp} to {out} channels with stride {stride}")
+    return Layer(name=name, kind="mbconv", inp=inp, mid=mid, out=out, kernel=kernel, stride=stride, act=act, se=se,
+                 residual=identity, resolution=resolution, bn_eps=eps)  # fmt: skip
+
+
+def _activation(fields: "_Fields", default: str | None) -> Activation:
+    return fields.choice("act_func", _ACTIVATIONS, default) or "none"
+
+
+class _Fields:
+    """The fields of one JSON object. Every error is one line that names the file and the field.
+
+    values: the object. where: the file, and the path of the object in it.
+    """
+
+    def __init__(self, values: Any, where: str) -> None:
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{where}: {values!r} is not an object")
+        self.values, self.where = values, where
+        self.seen: set[str] = set()
+
+    def choice(self, name: str, allowed: Sequence[Any], *default: Any) -> Any:
+        """A field that is one of a few values; required where there is no default."""
+        self.seen.add(name)
+        value = self.values.get(name, *default)
+        if name not in self.values and not default:
+            raise ValueError(f"{self.where}.{name}: missing")
+        if not any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in allowed):
+            raise ValueError(f"{self.where}.{name}: {value!r} is not one of {', '.join(map(repr, allowed))}")
+        return value
+
+    def fixed(self, **expected: Any) -> "_Fields":
+        """Fields that, where they are given, can have one value only."""
+        for name, value in expected.items():
+            self.choice(name, (value,), value)
+        return self
+
+    def number(self, name: str, least: float = 1e-12, below: float = 1e12) -> float:
+        """A number of at least `least`; required."""
+        self.seen.add(name)
+        value = self.values.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
+            raise ValueError(f"{self.where}.{name}: {value!r} is not a number from {least:g} to below {below:g}")
+        return value
+
+    def whole(self, name: str, least: int = 1) -> int:
+        """A whole number of at least `least`; required."""
+        value = self.number(name, least)
+        if not isinstance(value, int):
+            raise ValueError(f"{self.where}.{name}: {value!r} is not a whole number")
+        return value
+
+    def odd(self, name: str) -> int:
+        """An odd whole number: padding by half of it keeps a map's size."""
+        if self.whole(name) % 2 == 0:
+            raise ValueError(f"{self.where}.{name}: {self.values[name]} is not odd")
+        return self.whole(name)
+
+    def child(self, name: str) -> "_Fields":
+        """The object in a field."""
+        self.seen.add(name)
+        if name not in self.values:
+            raise ValueError(f"{self.where}.{name}: missing")
+        return _Fields(self.values[name], f"{self.where}.{name}")
+
+    def items(self, name: str) -> list["_Fields"]:
+        """The objects of a list, at least one."""
+        self.seen.add(name)
+        values = self.values.get(name)
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{self.where}.{name}: not a list of objects")
+        return [_Fields(value, f"{self.where}.{name}[{i}]") for i, value in enumerate(values)]
+
+    def known(self, *more: str) -> None:
+        """Raises for a field that was not asked for, except `more`."""
+        unknown = sorted(set(self.values) - self.seen - set(more))
+        if unknown:
+            raise ValueError(f"{self.where}.{unknown[0]}: unknown field")

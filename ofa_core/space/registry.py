@@ -1,0 +1,44 @@
+"""Search spaces by name."""
+
+from collections.abc import Sequence
+
+from ofa_core.space.base import Space
+from ofa_core.space.mobile import OFA_MBV3, OFA_PROXYLESS, OFA_SMALL, OFA_SMALL_SE, MBSpace
+from ofa_core.space.resnet import ResNetSpace
+
+MB_TABLES = {
+    "ofa_mbv3": (OFA_MBV3, 1.0),
+    "ofa_proxyless": (OFA_PROXYLESS, 1.3),
+    "ofa_small": (OFA_SMALL, 1.0),
+    "ofa_small_se": (OFA_SMALL_SE, 1.0),
+}
+"""The table and the usual width multiplier of every MobileNet-like space."""
+
+
+SPACES = (*MB_TABLES, "ofa_resnet50")
+
+
+def get_space(name: str, width_mult: float | None = None, resolutions: Sequence[int] | None = None) -> Space:
+    """The space of a name.
+
+    name: one of `SPACES`. ofa_small (ReLU6) and ofa_small_se (h-swish and squeeze-excite) suit images of 20 to 32 pixels.
+    width_mult: multiplies every width, rounded to multiples of 8; None is the published one (ofa_resnet50 has its own
+      elastic widths and takes none).
+    resolutions: the elastic input resolutions in pixels, multiples of 4, ascending; None is the space's own.
+
+    Raises ValueError that names the argument.
+    """
+    if name not in SPACES:
+        raise ValueError(f"name: {name!r} is not one of {', '.join(SPACES)}")
+    if width_mult is not None and not 0.05 <= width_mult <= 16:
+        raise ValueError(f"width_mult: {width_mult} is not between 0.05 and 16")
+    if resolutions is not None:
+        resolutions = tuple(int(r) for r in resolutions)
+        if not resolutions or any(r < 8 or r % 4 for r in resolutions) or list(resolutions) != sorted(set(resolutions)):
+            raise ValueError(f"resolutions: {list(resolutions)} are not ascending multiples of 4, 8 or more")
+    if name == "ofa_resnet50":
+        if width_mult is not None:
+            raise ValueError("width_mult: ofa_resnet50 has elastic widths and takes none")
+        return ResNetSpace(name, resolutions or OFA_MBV3.resolutions)
+    table, usual = MB_TABLES[name]
+    return MBSpace(name, table, usual if width_mult is None else width_mult, resolutions or table.resolutions)

@@ -1,0 +1,159 @@
+"""From a searched architecture to a network of its own: fine-tuning, and a check of what was written.
+
+Fine-tuning as in Once-for-All, section 4 (75 epochs there): the network starts from the super-network's weights and trains
+alone, the full network teaching. It may train with the rounding of its integer file, quantisation-aware (Jacob et al. 2018,
+https://arxiv.org/abs/1712.05877).
+"""
+
+import copy
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, get_args
+
+from ofa_core.nn.network import LayerModule, Network
+from ofa_core.nn.weights import load_network, load_ranges, save_network
+from ofa_core.quantization.fake import FakeQuantized
+from ofa_core.quantization.observe import observe
+from ofa_core.quantization.params import Quantization
+from ofa_core.space.arch import Arch
+from ofa_core.specialize.params import SpecializeParams
+from ofa_core.training.checkpoint import Progress
+from ofa_core.training.distributed import Group
+from ofa_core.training.evaluation import EVAL_BATCH, Evaluator, top1, use_threads
+from ofa_core.training.images import Images
+from ofa_core.training.loop import Schedule, Teacher, always, train
+from ofa_core.training.params import TrainingParams
+
+CALIBRATION_BATCH = 100
+"""Images at once."""
+
+
+def specialize_all(
+    start: Network,
+    evaluator: Evaluator,
+    full: Network,
+    params: SpecializeParams,
+    shared: TrainingParams,
+    *,
+    phase: str,
+    seed: int,
+    work: Path,
+    group: Group,
+) -> tuple[dict[Quantization, LayerModule], float]:
+    """What `params.quantization` asks for, post before aware, each from a copy of `start`; and the seconds of all training."""
+    found, seconds = dict[Quantization, LayerModule](), 0.0
+    for kind in get_args(Quantization):
+        if params.quantization in (kind, "both"):
+            (work / kind).mkdir(exist_ok=True)
+            found[kind], spent = specialize(
+                copy.deepcopy(start), kind, evaluator, full, params, shared,
+                phase=phase, seed=seed, work=work / kind, group=group,
+            )  # fmt: skip
+            seconds += spent
+    return found, seconds
+
+
+def specialize(
+    net: Network,
+    quantization: Quantization,
+    evaluator: Evaluator,
+    full: Network,
+    params: SpecializeParams,
+    shared: TrainingParams,
+    *,
+    phase: str,
+    seed: int,
+    work: Path,
+    group: Group,
+) -> tuple[LayerModule, float]:
+    """Fine-tunes a stand-alone network in place at its resolution, if asked for; its batch norm statistics are its own then.
+
+    quantization: post: in float, to be quantised afterwards; the network itself is returned. aware: with the rounding of its
+    integer file, batch norm statistics as they are before; the `FakeQuantized` around it is returned. full: the teacher.
+    phase: equal names see equal images. Returns it with the seconds that the training took. The mode is eval.
+    """
+    net.to(group.device)
+    resolution, images = net.active[0].resolution, evaluator.train
+    module: LayerModule = net
+    if quantization == "aware":
+        calibration = evaluator.calibrate(net, resolution)
+        steps = _schedule(params).steps(len(images) // shared.batch_size)
+        ranges = observe(net, list(calibration.split(CALIBRATION_BATCH)))
+        delay = round(params.delay * steps) * shared.accumulate
+        module = FakeQuantized(net, ranges, learn=params.ranges == "learned", delay=delay)
+    seconds = 0.0
+    if params.epochs:
+        seconds = fine_tune(
+            module, resolution, images, full, params, shared, phase=phase, seed=seed, work=work, group=group
+        ).seconds
+    if quantization == "post":
+        evaluator.calibrate(net, resolution)
+    return module.eval(), seconds
+
+
+def fine_tune(
+    net: LayerModule,
+    resolution: int,
+    images: Images,
+    full: Network,
+    params: SpecializeParams,
+    shared: TrainingParams,
+    *,
+    phase: str,
+    seed: int,
+    work: Path,
+    group: Group,
+) -> Progress:
+    """Trains a stand-alone network in place at its resolution; returns the finished progress. full: the teacher."""
+    teacher = Teacher(net=full, weight=params.distill_weight)
+    return train(
+        net, images, always(net), (resolution,), _schedule(params), shared,
+        phase=phase, seed=seed, work=work, teacher=teacher, group=group,
+    )  # fmt: skip
+
+
+def save_checked(
+    path: Path,
+    module: LayerModule,
+    arch: Arch,
+    origin: dict[str, Any],
+    evaluator: Evaluator,
+    dataset: Path,
+    max_change: float,
+    threads: int,
+) -> float:
+    """Writes a specialised network, with its ranges if it has any; returns top1 on val as `saved_top1` finds it.
+
+    origin: the super-network's description. Raises ValueError when it differs by more than `max_change` from that in memory.
+    """
+    expected = top1(module, evaluator.val_batches(arch.r))
+    if isinstance(module, FakeQuantized):
+        save_network(path, module.network, arch, origin, module.ranges)
+    else:
+        assert isinstance(module, Network)
+        save_network(path, module, arch, origin)
+    saved = saved_top1(path, dataset, "val", threads)
+    if abs(saved - expected) > max_change:
+        raise ValueError(f"{path.name}: top-1 on val is {saved:.4f} as written, {expected:.4f} in memory")
+    return saved
+
+
+def saved_top1(path: Path, dataset: Path, split: str, threads: int) -> float:
+    """Top-1 (0..1) of a written network on a split, measured in a fresh process that knows the two files only.
+
+    Of a network that was trained with quantisation it is that of the simulated integer file.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(_top1, path, dataset, split, threads).result()
+
+
+def _top1(path: Path, dataset: Path, split: str, threads: int) -> float:
+    use_threads(threads)
+    (net, arch), ranges = load_network(path), load_ranges(path)
+    module = net if ranges is None else FakeQuantized(net, ranges)
+    return top1(module, Images(dataset, split).batches(arch.r, EVAL_BATCH))
+
+
+def _schedule(params: SpecializeParams) -> Schedule:
+    return Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)

@@ -1,0 +1,124 @@
+"""Networks published by others: their addresses and checksums, and how to fetch them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ofa_core.run import files
+from ofa_core.run.download import download
+from ofa_core.space.netconfig import arch_of_config as arch_of_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One published network."""
+
+    name: str
+    base: str
+    """Address that every file name is appended to."""
+    files: tuple[tuple[str, str], ...]
+    """(what is appended to the base, the file's name once fetched)."""
+    space: str | None = None
+    """The space of a super-network, at `width_mult` where the space has one."""
+    width_mult: float | None = None
+    md5: str | None = None
+    """Published checksum of the only file."""
+    sha256: str | None = None
+
+
+_RAW = "https://raw.githubusercontent.com/han-cai/files/master/ofa/"
+
+
+_LARGE = "https://media.githubusercontent.com/media/han-cai/files/master/ofa/"
+
+
+_TUTORIAL = "https://hanlab.mit.edu/files/OnceForAll/tutorial/"
+
+
+_DRIVE = "https://drive.google.com/uc?export=download&id="
+
+
+# device or budget, then "figure_top1" of each network; -25 and -75 are epochs of fine-tuning (README of once-for-all).
+_SPECIALIZED = {
+    "flops-{}-75": "595M_80.0 482M_79.6 389M_79.1",
+    "pixel1_lat-{}-75": "143ms_80.1 132ms_79.8 79ms_78.7 58ms_76.9",
+    "pixel1_lat-{}-25": "40ms_74.9 28ms_73.3 20ms_71.4",
+    "pixel2_lat-{}-25": "62ms_75.8 50ms_74.7 35ms_73.4 25ms_71.5",
+    "note10_lat-{}-75": "64ms_80.2 50ms_79.7 41ms_79.3 30ms_78.4",
+    "note10_lat-{}-25": "22ms_76.6 16ms_75.5 11ms_73.6 8ms_71.4",
+    "note8_lat-{}-25": "65ms_76.1 49ms_74.9 31ms_72.8 22ms_70.4",
+    "s7edge_lat-{}-25": "88ms_76.3 58ms_74.7 41ms_73.1 29ms_70.5",
+    "LG-G8_lat-{}-25": "24ms_76.4 16ms_74.7 11ms_73.0 8ms_71.1",
+    "1080ti_gpu64-{}-25": "27ms_76.4 22ms_75.3 15ms_73.8 12ms_72.6",
+    "v100_gpu64-{}-25": "11ms_76.1 9ms_75.3 6ms_73.0 5ms_71.6",
+    "tx2_gpu16-{}-25": "96ms_75.8 80ms_75.4 47ms_72.9 35ms_70.3",
+    "cpu_lat-{}-25": "17ms_75.7 15ms_74.6 11ms_72.0 10ms_71.1",
+}
+
+
+def _published() -> dict[str, Published]:
+    rows = []
+    for name, space, width in (
+        ("ofa_mbv3_d234_e346_k357_w1.0", "ofa_mbv3", 1.0),
+        ("ofa_mbv3_d234_e346_k357_w1.2", "ofa_mbv3", 1.2),
+        ("ofa_proxyless_d234_e346_k357_w1.3", "ofa_proxyless", 1.3),
+    ):
+        file = (name, f"{name}.pth")
+        rows.append(Published(name=name, base=f"{_RAW}ofa_nets/", files=(file,), space=space, width_mult=width))
+    # Stored with Git LFS, whose pointer publishes a SHA-256.
+    large = (("ofa_resnet50_d0-1-2_e0.2-0.25-0.35_w0.65-0.8-1.0", "ofa_resnet50.pth"),)
+    sha256 = "3406a4c852f4573a58e9a01f35406baa4ad3787044ffadc6ea45571ad2b9123a"
+    rows.append(Published(name="ofa_resnet50", base=f"{_LARGE}ofa_nets/", files=large, space="ofa_resnet50", sha256=sha256))
+    # The tutorial's accuracy predictor (its SHA-256 is that of the file as published) and latency tables.
+    sha256 = "48685122a3540636b06699af66cd816456b25f29b69563e2fda9bed4018eeba0"
+    rows.append(Published(name="acc_predictor", base=_RAW, files=(("acc_predictor.pth", "acc_predictor.pth"),), sha256=sha256))
+    tables = tuple((file, file) for file in (f"{r}_lookup_table.yaml" for r in (160, 176, 192, 208, 224)))
+    rows.append(Published(name="note10_latency", base=f"{_TUTORIAL}latency_table@note10/", files=tables))
+    for pattern, networks in _SPECIALIZED.items():
+        target, epochs = pattern.rsplit("-", 1)
+        for figure, top1 in (network.split("_") for network in networks.split()):
+            name = f"{target.format(figure)}_top1-{top1}_finetune-{epochs}"
+            parts = tuple((file, file) for file in ("net.config", "run.config", "init"))
+            rows.append(Published(name=name, base=f"{_RAW}ofa_specialized/{name}/", files=parts))
+    for name, identity, md5 in (
+        ("33ms_top1-0.80585", "1s7TUp_4_sZ7zUT48LNGzeEJ1wBi4b21J", "0091c33f6756b0494d967599695a1c3f"),
+        ("35ms_top1-0.7329", "12-qCq2z193FVOGH3xpfbysC38ekLFzFf", "3107acf731434762d87621d824165333"),
+        ("36ms_top1-0.73405", "1zy-_M40j00DPtVbejVCJImU7P-VSAjN2", "833e3b56f034427b2a929cc44933a447"),
+        ("mmlab-distill_23.6", "1AWmKf6h5Wi1ZGrNiot_PcfwAUDENSa0i", "d7945dc1dc52c9372db769facbda1f99"),
+    ):
+        rows.append(Published(name=name, base=_DRIVE, files=((identity, f"{name}.tflite"),), md5=md5))
+    return {row.name: row for row in rows}
+
+
+PUBLISHED = _published()
+"""What `fetch` knows, by name: 4 super-networks, 50 specialised networks, 4 LPCVC models, the tutorial's accuracy predictor and
+its latency tables."""
+
+
+def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:
+    """Downloads a published network; an interrupted download goes on where it stopped.
+
+    name: a name of `PUBLISHED`; "@" for "-" as in the READMEs is read too.
+    folder: where to; created. Files that are there already are kept (and checked where a checksum is published).
+    url: a mirror: the address of the file, or of the folder of a network of several files.
+
+    Returns the path of the file, or of the network's folder where it has several (net.config, run.config, init).
+    Raises ValueError for an unknown name, without a network, and when a checksum differs.
+    """
+    row = PUBLISHED.get(name.replace("@", "-"))
+    if row is None:
+        close = sorted(known for known in PUBLISHED if name.lower()[:4] in known.lower()) or sorted(PUBLISHED)
+        shown = ", ".join(close[:8]) + (f" and {len(close) - 8} more" if len(close) > 8 else "")
+        raise ValueError(f"name: {name!r} is not published; there are {shown}")
+    folder = Path(folder) / row.name if len(row.files) > 1 else Path(folder)
+    for remote, local in row.files:
+        path = folder / local
+        address = row.base + remote if url is None else url if len(row.files) == 1 else f"{url.rstrip('/')}/{remote}"
+        # Downloads end with a rename, so a file that is there is whole; only a published checksum is worth reading it again.
+        if row.md5 or not path.exists():
+            download(address, path, md5=row.md5)
+        if row.sha256:
+            found = files.sha256(path)
+            if found != row.sha256:
+                path.unlink()
+                raise ValueError(f"{address}: SHA-256 {found} is not the published {row.sha256}; the download was deleted")
+    return folder if len(row.files) > 1 else folder / row.files[0][1]

@@ -1,0 +1,261 @@
+"""The accuracy predictor on really measured sub-networks, and its files."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import check_grad
+
+from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.predictor.accuracy_table import read_accuracies, write_accuracies
+from ofa_core.predictor.features import encode_features, present_genes
+from ofa_core.predictor.fitting import fit_and_check, fit_quantized_and_check
+from ofa_core.predictor.gaussian_process import GaussianProcess, _distances, _negative_log_likelihood
+from ofa_core.predictor.params import FitPredictorParams
+from ofa_core.predictor.quality import prediction_quality
+from ofa_core.run import files
+from ofa_core.space.arch import Arch
+from ofa_core.space.registry import get_space
+from tests.conftest import arch_of, shared_data
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[list[Arch], np.ndarray]:
+    """Sub-networks of ofa_mbv3 with measured ImageNet top-1 (0..1), shuffled: the file is in the order of a search."""
+    table = pd.read_csv(shared_data("ofa/ofa_mbv3_w1.0_imagenet_top1.csv")).sample(frac=1, random_state=0)
+    archs = [arch_of(row) for _, row in table.iterrows()]
+    return archs, table["top1"].to_numpy() / 100
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_imagenet_sub_networks(measured: tuple[list[Arch], np.ndarray], seed: int) -> None:
+    """1,000 networks to fit, 400 to check, on random splits; none may be lucky only.
+
+    Intervals are checked on all that were not fitted: of 400 alone the share varies by 1.5 points from chance.
+    """
+    archs, top1 = measured
+    order = np.random.default_rng(seed).permutation(len(archs))
+    fit, test = order[:1000], order[1000:1400]
+    predictor = AccuracyPredictor.fit(get_space("ofa_mbv3", 1.0), [archs[i] for i in fit], top1[fit])
+    quality = prediction_quality(predictor.predict([archs[i] for i in test]), top1[test])
+    assert quality["rmse"] <= 0.08
+    assert quality["kendall_tau"] >= 0.953
+    unseen = order[1000:]
+    low, high = predictor.interval([archs[i] for i in unseen], 0.9)
+    assert 0.85 <= ((low <= top1[unseen]) & (top1[unseen] <= high)).mean() <= 0.95
+
+
+@pytest.mark.parametrize("count", [50, 150])
+def test_intervals_of_few_measurements(measured: tuple[list[Arch], np.ndarray], count: int) -> None:
+    archs, top1 = measured
+    shares = []
+    for seed in range(10):
+        order = np.random.default_rng(seed).permutation(len(archs))
+        fit, test = order[:count], order[-800:]
+        predictor = AccuracyPredictor.fit(get_space("ofa_mbv3", 1.0), [archs[i] for i in fit], top1[fit])
+        low, high = predictor.interval([archs[i] for i in test], 0.9)
+        shares.append(((low <= top1[test]) & (top1[test] <= high)).mean())
+    assert 0.86 < np.mean(shares) < 0.95
+
+
+def test_intervals_are_right_for_weak_and_strong_networks(measured: tuple[list[Arch], np.ndarray]) -> None:
+    archs, top1 = measured
+    order = np.random.default_rng(0).permutation(len(archs))
+    fit, test = order[:600], order[600:]
+    predictor = AccuracyPredictor.fit(get_space("ofa_mbv3", 1.0), [archs[i] for i in fit], top1[fit])
+    low, high = predictor.interval([archs[i] for i in test], 0.9)
+    inside = ((low <= top1[test]) & (top1[test] <= high))[np.argsort((low + high) / 2)]
+    for part in np.array_split(inside, 3):
+        assert 0.85 < part.mean() < 0.95
+    with pytest.raises(ValueError, match=r"coverage: 1\.5"):
+        predictor.interval(archs[:1], 1.5)
+
+
+def test_resolutions_beyond_the_training_data() -> None:
+    """Fitted at 160 and 192 pixels, asked at 224, and far outside: trends go on, nothing explodes."""
+    entries = json.loads(shared_data("ofa/note10_predictions.json").read_text())
+    archs = [Arch.from_dict(entry["arch"]) for entry in entries]
+    top1 = np.array([entry["accuracy"] for entry in entries])
+    space, seen = get_space("ofa_mbv3", 1.2), np.array([arch.r < 224 for arch in archs])
+    predictor = AccuracyPredictor.fit(space, [a for a, known in zip(archs, seen, strict=True) if known], top1[seen])
+    new = [a for a, known in zip(archs, seen, strict=True) if not known]
+    assert prediction_quality(predictor.predict(new), top1[~seen])["rmse"] < 0.9
+    rising = predictor.predict([replace(archs[0], r=r) for r in (128, 160, 192, 224, 256, 512)])
+    assert (np.diff(rising) > 0).all()
+    assert 0.7 < rising[0] < rising[-1] < 0.9
+
+
+def test_likelihood_gradient() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal((30, 4)), rng.standard_normal((30, 1))]
+    distances = np.stack([_distances(part, part) for part in parts])
+    data = rng.standard_normal(30), distances, np.stack([part @ part.T for part in parts])
+    weights = rng.standard_normal(7) * 0.3 - 1
+    assert (
+        check_grad(lambda w: _negative_log_likelihood(w, *data)[0], lambda w: _negative_log_likelihood(w, *data)[1], weights)
+        < 1e-4
+    )
+
+
+def test_leave_one_out_is_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    x = {"a": rng.standard_normal((20, 3))}
+    y = x["a"].sum(1) + 0.1 * rng.standard_normal(20)
+    weights = np.array([-1.0, -0.5, 0.0, -1.0, -2.0])
+    residuals, deviations = GaussianProcess.from_weights(("a",), weights, x, y).leave_one_out()
+    # Equal mean and scale of the targets, so that only the left-out observation differs.
+    rest = np.arange(20) != 7
+    kernel = GaussianProcess.from_weights(("a",), weights, {"a": x["a"][rest]}, y[rest])
+    standard = (y - y.mean()) / y.std()
+    cross = kernel._cross({"a": x["a"][7:8]})
+    assert residuals[7] == pytest.approx(y[7] - (cross @ kernel.inverse @ standard[rest])[0] * y.std() - y.mean(), rel=1e-6)
+    assert deviations[7] == pytest.approx(kernel.deviation({"a": x["a"][7:8]})[0] / y[rest].std() * y.std(), rel=1e-6)
+
+
+def test_saved_predictor_is_the_same(measured: tuple[list[Arch], np.ndarray], tmp_path: Path) -> None:
+    archs, top1 = measured
+    space = get_space("ofa_mbv3", 1.0)
+    predictor = AccuracyPredictor.fit(space, archs[:60], top1[:60])
+    predictor.save(tmp_path / "a.npz")
+    AccuracyPredictor.fit(space, archs[:60], top1[:60]).save(tmp_path / "b.npz")
+    assert files.md5(tmp_path / "a.npz") == files.md5(tmp_path / "b.npz")
+    loaded = AccuracyPredictor.load(tmp_path / "a.npz")
+    np.testing.assert_allclose(loaded.predict(archs[60:90]), predictor.predict(archs[60:90]), rtol=1e-9)
+    np.testing.assert_allclose(loaded.interval(archs[60:90]), predictor.interval(archs[60:90]), rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def base(measured: tuple[list[Arch], np.ndarray]) -> AccuracyPredictor:
+    archs, top1 = measured
+    return AccuracyPredictor.fit(get_space("ofa_mbv3", 1.0), archs[::4], top1[::4])
+
+
+def test_transfer_to_another_width_and_resolution(base: AccuracyPredictor) -> None:
+    """From networks of width 1.0 at 224 pixels to the published predictor's figures for width 1.2 at 160 to 224 pixels."""
+    entries = json.loads(shared_data("ofa/note10_predictions.json").read_text())
+    archs = [Arch.from_dict(entry["arch"]) for entry in entries]
+    top1, space = np.array([entry["accuracy"] for entry in entries]), get_space("ofa_mbv3", 1.2)
+    errors = []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(archs))
+        fit, test = [archs[i] for i in order[:30]], [archs[i] for i in order[30:]]
+        predictors = [AccuracyPredictor.fit(space, fit, top1[order[:30]], base=start) for start in (None, base)]
+        errors.append([prediction_quality(p.predict(test), top1[order[30:]])["rmse"] for p in predictors])
+    alone, transferred = np.mean(errors, axis=0)
+    assert transferred < 0.85 * alone
+
+
+def test_transfer_between_disjoint_halves(measured: tuple[list[Arch], np.ndarray], base: AccuracyPredictor) -> None:
+    """Where nothing differs, sixty networks of which the base has seen none leave its predictions as good as they are."""
+    archs, top1 = measured
+    space, test, inside = get_space("ofa_mbv3", 1.0), slice(1002, None, 4), []
+    for start in (1, 241, 481, 721):
+        fit = slice(start, start + 240, 4)
+        predictors = {"alone": AccuracyPredictor.fit(space, archs[fit], top1[fit]), "base": base}
+        predictors["transferred"] = AccuracyPredictor.fit(space, archs[fit], top1[fit], base=base)
+        rmse = {name: prediction_quality(p.predict(archs[test]), top1[test])["rmse"] for name, p in predictors.items()}
+        assert rmse["transferred"] < 1.2 * rmse["base"] < 0.6 * rmse["alone"]
+        low, high = predictors["transferred"].interval(archs[test], 0.9)
+        inside.append(((low <= top1[test]) & (top1[test] <= high)).mean())
+    assert 0.85 < np.mean(inside) < 0.95
+
+
+def test_transferred_predictor_is_saved_with_its_base(
+    measured: tuple[list[Arch], np.ndarray], base: AccuracyPredictor, tmp_path: Path
+) -> None:
+    archs, top1 = measured
+    predictor = AccuracyPredictor.fit(get_space("ofa_mbv3", 1.0), archs[:40], top1[:40] - 0.01, base=base)
+    predictor.save(tmp_path / "int8.npz")
+    loaded = AccuracyPredictor.load(tmp_path / "int8.npz")
+    assert loaded.base is not None
+    np.testing.assert_allclose(loaded.predict(archs[60:90]), predictor.predict(archs[60:90]), rtol=1e-9)
+    np.testing.assert_allclose(loaded.interval(archs[60:90]), predictor.interval(archs[60:90]), rtol=1e-6)
+    codes, resolutions = loaded.space.encode(archs[60:90])
+    assert (loaded.uncertainty_codes(codes, resolutions) > 0).all()
+    np.testing.assert_allclose(base.predict(archs[60:90]) - predictor.predict(archs[60:90]), 0.01, atol=0.005)
+    with pytest.raises(ValueError, match="different choices"):
+        AccuracyPredictor.fit(get_space("ofa_small"), archs[:40], top1[:40], base=base)
+
+
+def test_fitting_a_transferred_predictor_keeps_held_out_networks_from_its_base(
+    measured: tuple[list[Arch], np.ndarray],
+) -> None:
+    archs, top1 = measured
+    params, other = FitPredictorParams(held_out=0.25, coverage=0.9), np.full(120, np.nan)
+    other[20:80] = top1[20:80]
+    predictor, quality, points = fit_quantized_and_check(
+        get_space("ofa_mbv3", 1.0), archs[:120], top1[:120], other, params, seed=0
+    )
+    assert (quality["fitted"], quality["held_out"], len(points)) == (45, 15, 15)
+    assert predictor.base is not None
+    assert (len(predictor.top1), len(predictor.base.top1)) == (60, 120)
+    # Were held-out networks part of the base, their error would be the measurement's noise, far below this.
+    assert 0.05 < quality["rmse"] < 1.3 * quality["float_predictor"]["rmse"]
+
+
+def test_skipped_blocks_do_not_matter() -> None:
+    space = get_space("ofa_mbv3", 1.0)
+    shallow = space.smallest(224)
+    assert shallow.ks is not None
+    other = replace(shallow, ks=(*shallow.ks[:2], 7, 7, *shallow.ks[4:]), e=(*shallow.e[:2], 6, 6, *shallow.e[4:]))
+    a, b = (encode_features(space, *space.encode([arch])) for arch in (shallow, other))
+    assert all((a[group] == b[group]).all() for group in a)
+    codes, _ = space.encode([shallow, space.largest(224)])
+    assert present_genes(space, codes).sum(axis=1).tolist() == [2 * 10 + 5, 2 * 20 + 5]
+
+
+def test_resnet_features() -> None:
+    space = get_space("ofa_resnet50")
+    codes, resolutions = space.encode([space.smallest(128), space.largest(224)])
+    features = encode_features(space, codes, resolutions)
+    assert {group: values.shape for group, values in features.items()} == {
+        "d": (2, 14),
+        "e": (2, 54),
+        "w": (2, 18),
+        "r": (2, 1),
+        "size": (2, 1),
+    }
+    assert features["size"][:, 0].tolist() == [0, 2]
+    assert features["e"].sum(axis=1).tolist() == [10, 18]
+
+
+def test_bad_measurements(tmp_path: Path) -> None:
+    space = get_space("ofa_small")
+    archs = [space.sample(np.random.default_rng(i)) for i in range(12)]
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        AccuracyPredictor.fit(space, archs, [70.0] * 12)
+    with pytest.raises(ValueError, match="at least 10"):
+        AccuracyPredictor.fit(space, archs[:5], [0.7] * 5)
+    with pytest.raises(ValueError, match="no such file"):
+        AccuracyPredictor.load(tmp_path / "none.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not an archive")
+    with pytest.raises(ValueError, match="not a predictor"):
+        AccuracyPredictor.load(tmp_path / "bad.npz")
+
+
+def test_fitting_reports_held_out_architectures(measured: tuple[list[Arch], np.ndarray]) -> None:
+    archs, top1 = measured
+    params = FitPredictorParams(held_out=0.25, coverage=0.9)
+    predictor, quality, points = fit_and_check(get_space("ofa_mbv3", 1.0), archs[:80], top1[:80], params, seed=0)
+    assert (quality["fitted"], quality["held_out"], len(points)) == (60, 20, 20)
+    assert quality["kendall_tau"] > 0.7
+    assert len(predictor.top1) == 80
+
+
+def test_accuracies_file(tmp_path: Path) -> None:
+    space = get_space("ofa_small")
+    archs = [space.sample(np.random.default_rng(i)) for i in range(5)]
+    write_accuracies(tmp_path / "a.csv", archs, [0.1, 0.2, 0.3, 0.4, 0.5])
+    read, top1 = read_accuracies(tmp_path / "a.csv")
+    assert read == archs
+    assert top1.tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+    (tmp_path / "a.csv").write_text(
+        (tmp_path / "a.csv").read_text().replace("top1,int8_top1", "int8_top1,a").replace("0.3,", ",")
+    )
+    assert np.isnan(read_accuracies(tmp_path / "a.csv", "int8_top1")[1]).tolist() == [False, False, True, False, False]
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="not a table of accuracies"):
+        read_accuracies(tmp_path / "b.csv")
