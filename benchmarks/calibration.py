@@ -16,8 +16,9 @@ import numpy as np
 
 from ofa_core.convert.hard_swish import FORMS
 from ofa_core.convert.integer import calibrate, quantize
-from ofa_core.convert.network import build_twin
-from ofa_core.convert.tflite import convert_float, convert_uint8
+from ofa_core.convert.network import TFNetwork, tf_network
+from ofa_core.convert.tensorflow import tf
+from ofa_core.convert.tflite import convert, convert_float, converter_of
 from ofa_core.export.parity import torch_probabilities
 from ofa_core.images.packed import load_split
 from ofa_core.images.resize import resize, to_rgb
@@ -43,12 +44,23 @@ def compare(net: Network, calibration: np.ndarray, images: np.ndarray, labels: n
 
     yield row("float", "", expected)
     for form in FORMS if any(layer.act == "h_swish" for layer in net.active) else FORMS[:1]:
-        twin = build_twin(net, hard_swish=form)
-        float_file = convert_float(twin)
-        yield row(form, "converter", TFLiteModel(convert_uint8(twin, calibration)).predict(images))
+        network = tf_network(net, hard_swish=form)
+        float_file = convert_float(network)
+        yield row(form, "converter", TFLiteModel(by_converter(network, calibration)).predict(images))
         for method in get_args(Calibration):
-            content = quantize(float_file, calibrate(net, calibration, method, form))
+            content = quantize(float_file, network.ops, calibrate(net, calibration, method, form))
             yield row(form, method, TFLiteModel(content).predict(images))
+
+
+def by_converter(network: TFNetwork, images: np.ndarray) -> bytes:
+    """A full-integer file by the converter's own calibration. images: uint8 (n, r, r, 3)."""
+    converter = converter_of(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    inputs = images.astype(np.float32) / np.float32(127.5) - 1
+    converter.representative_dataset = lambda: ([x[None]] for x in inputs)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    return convert(converter)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ofa_core.convert.integer import calibrate, quantize
-from ofa_core.convert.network import build_twin
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.operators import operators
 from ofa_core.convert.tflite import convert_float
 from ofa_core.convert.timed_files import layer_file
@@ -33,9 +33,10 @@ def whole(net: Network, others: list[Path], seconds: float) -> dict[str, float]:
     swishes = any(layer.act == "h_swish" for layer in net.active)
     contents = {path.name: path.read_bytes() for path in others}
     for form in ("composed", "fused") if swishes else ("composed",):
-        float_file = convert_float(build_twin(net, hard_swish=form))
+        network = tf_network(net, hard_swish=form)
+        float_file = convert_float(network)
         suffix = f", {form} hard swish" if swishes else ""
-        uint8_file = quantize(float_file, calibrate(net, noise, "minmax", form))
+        uint8_file = quantize(float_file, network.ops, calibrate(net, noise, "minmax", form))
         contents |= {f"float{suffix}": float_file, f"uint8{suffix}": uint8_file}
     print({name: dict(operators(content)) for name, content in contents.items()})
     return time_in_turns(contents, seconds=seconds)

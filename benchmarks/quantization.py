@@ -26,8 +26,7 @@ from filelock import FileLock
 from benchmarks.corrections import correct_biases, equalise
 from ofa_core.baselines.params import SubnetParams
 from ofa_core.convert.integer import calibrate, convert_integer
-from ofa_core.convert.network import build_twin
-from ofa_core.convert.params import HardSwish
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.tflite import convert_float
 from ofa_core.export.mixed_precision import choose_keep_float
 from ofa_core.export.params import ChooseFloatParams
@@ -42,6 +41,7 @@ from ofa_core.nn.weights import load_layers, save_layers
 from ofa_core.run.params import ParamsFile
 from ofa_core.runtime.host import time_in_turns
 from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.space.ops import HardSwish
 from ofa_core.space.registry import get_space
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
@@ -118,7 +118,7 @@ def photos(archive: Path, resolution: int, splits: int) -> Iterator[tuple[str, S
 def compare(net: Network, data: Scored, form: HardSwish, options: Sequence[str]) -> list[dict[str, object]]:
     """A row for each option: top1 of the float and the uint8 file, the share of equal classes, mean squared distance of
     probabilities. The float file is always that of the network as it is."""
-    exact = TFLiteModel(convert_float(build_twin(net, hard_swish=form))).predict(data.images)  # (n, classes)
+    exact = TFLiteModel(convert_float(tf_network(net, hard_swish=form))).predict(data.images)  # (n, classes)
     top1_float, rows = (exact.argmax(1) == data.labels).mean(), []
     for name in options:
         changed = OPTIONS[name](net, to_input(data.calibration))
@@ -138,7 +138,7 @@ def mixture(net: Network, data: Scored, form: HardSwish) -> pd.DataFrame:
     ranges = calibrate(net, data.calibration, "minmax", form)
     mixed = choose_keep_float(net, ranges, form, data.others, params)
     print(pd.DataFrame(mixed.rows).to_string(index=False))
-    contents = {"float": convert_float(build_twin(net, hard_swish=form))}
+    contents = {"float": convert_float(tf_network(net, hard_swish=form))}
     contents |= {str(names): convert_integer(net, ranges, form, keep_float=names) for names in ((), mixed.keep_float)}
     latency, exact = time_in_turns(contents), TFLiteModel(contents["float"]).predict(data.images)
     rows = []

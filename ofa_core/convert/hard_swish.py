@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ofa_core.convert.params import Dtype, HardSwish, HardSwishChoice
+from ofa_core.convert.params import Dtype, HardSwishChoice
 from ofa_core.convert.timed_files import layers_file
 from ofa_core.runtime.host import time_in_turns
 from ofa_core.space.layers import Layer
+from ofa_core.space.ops import HardSwish
 
 FORMS: tuple[HardSwish, ...] = ("composed", "fused")
 

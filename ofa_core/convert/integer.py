@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ofa_core.convert.network import build_twin
-from ofa_core.convert.params import HardSwish, IntegerFormat
+from ofa_core.convert.network import PROBABILITIES, tf_network
+from ofa_core.convert.params import IntegerFormat
 from ofa_core.convert.tensorflow import quantize_annotated, read_model, schema, write_model
 from ofa_core.convert.tflite import convert_float
-from ofa_core.convert.tracing import IMAGE, PROBABILITIES, trace
+from ofa_core.convert.tracing import trace
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import Ranges
 from ofa_core.quantization.grid import grid
 from ofa_core.quantization.observe import Calibration, observe
+from ofa_core.space.ops import IMAGE, HardSwish, Op
 
 BATCH = 20
 """Calibration images that torch computes at once; what moving_average averages over."""
@@ -32,24 +33,26 @@ def convert_integer(
     io: IntegerFormat = "uint8",
     keep_float: Sequence[str] = (),
 ) -> bytes:
+    """The integer file of a stand-alone network; `quantize` from its weights. Raises ValueError as that and `tf_network` do."""
+    whole = tf_network(network, hard_swish=hard_swish)
+    return quantize(convert_float(whole), whole.ops, ranges, io, keep_float)
+
+
+def quantize(
+    float_file: bytes, ops: Sequence[Op], ranges: Ranges, io: IntegerFormat = "uint8", keep_float: Sequence[str] = ()
+) -> bytes:
     """A full-integer file: pixels (1, r, r, 3) in, probabilities (1, classes) out, both uint8, or int8 (values less 128).
 
-    ranges: of every activation, as observed or trained for this form of hard swish. keep_float: names of layers whose operators
-    stay float, between conversions that the converter adds.
-    Raises ValueError for weights that are not finite, a range that is missing, and a name in keep_float that is no layer.
+    float_file: the float32 TFLite file of the network. ops: its operations. ranges: of every activation, as observed or trained
+    for this form of hard swish. keep_float: names of layers whose operators stay float, between conversions that the converter
+    adds. Raises ValueError for a range that is missing or belongs nowhere, and a name in keep_float that is no layer.
     """
-    return quantize(convert_float(build_twin(network, hard_swish=hard_swish)), ranges, io, keep_float)
-
-
-def quantize(float_file: bytes, ranges: Ranges, io: IntegerFormat = "uint8", keep_float: Sequence[str] = ()) -> bytes:
-    """`convert_integer` from the float32 TFLite file of a twin."""
     model = read_model(float_file)
-    layers = _annotate(model, ranges)
+    layers = _annotate(model, ops, ranges)
     unknown = sorted(set(keep_float) - set(layers))
     if unknown:
         raise ValueError(f"keep_float: {unknown[0]!r} is not a layer; there are {', '.join(layers)}")
-    names = [name for layer in keep_float for name in layers[layer]]
-    return quantize_annotated(write_model(model), io, names)
+    return quantize_annotated(write_model(model), io, [name for layer in keep_float for name in layers[layer]])
 
 
 def calibrate(
@@ -72,22 +75,23 @@ def calibrate(
         torch.set_num_threads(threads)
 
 
-def _annotate(model: Any, ranges: Ranges) -> dict[str, list[str]]:
+def _annotate(model: Any, ops: Sequence[Op], ranges: Ranges) -> dict[str, list[str]]:
     """Writes the range of every activation into a float model, as a calibration would; the names of operators by layer."""
     [graph] = model.subgraphs
     layers: dict[str, list[str]] = {}
     tensors = {int(graph.inputs[0]): IMAGE}
-    for operator in trace(model, ranges):
+    for operator in trace(model, ops):
         tensors[operator.output] = operator.point
-        name = graph.tensors[operator.output].name.decode()
         if operator.point != PROBABILITIES:
-            layers.setdefault(name.partition("/")[0], []).append(name)
+            layers.setdefault(operator.layer, []).append(graph.tensors[operator.output].name.decode())
     if missing := sorted(set(ranges) - set(tensors.values())):
         raise ValueError(f"ranges: {missing[0]} is not an activation of this network")
+    bounds = {**ranges, PROBABILITIES: (0.0, 1.0)}
     for index, point in tensors.items():
-        low, high = (torch.tensor(bound) for bound in (ranges | {PROBABILITIES: (0.0, 1.0)})[point])  # type: ignore[operator]
+        if point not in bounds:
+            raise ValueError(f"ranges: {point}: missing")
+        found = grid(*(torch.tensor(bound) for bound in bounds[point]))
         parameters = schema.QuantizationParametersT()
-        found = grid(low, high)
         parameters.min, parameters.max = [found.low.item()], [found.high.item()]
         graph.tensors[index].quantization = parameters
     return layers

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ofa_core.quantization.params import Calibration
-from ofa_core.quantization.params import HardSwish as HardSwish
 from ofa_core.run.params import section
 
 Format = Literal["uint8", "int8", "dynamic", "float16", "float", "saved_model", "frozen", "onnx", "torch"]

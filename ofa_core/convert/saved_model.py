@@ -1,6 +1,6 @@
-"""TensorFlow's own formats from a twin: the frozen graph, and the SavedModel as one archive.
+"""TensorFlow's own formats from a TensorFlow network: the frozen graph, and the SavedModel as one archive.
 
-A twin's weights are constants of its graph, so both are that graph. TensorFlow's usual way to save names functions by a
+The weights are constants of its graph, so both are that graph. TensorFlow's usual way to save names functions by a
 counter of the process and adds a random fingerprint; neither is in these files.
 """
 
@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ofa_core.convert.network import Twin
+from ofa_core.convert.network import TFNetwork
 from ofa_core.convert.tensorflow import tf
 from ofa_core.runtime.quiet import quiet
 
@@ -17,19 +17,19 @@ FOLDER = "saved_model"
 """The SavedModel's folder in its archive."""
 
 
-def frozen_graph(twin: Twin) -> bytes:
+def frozen_graph(network: TFNetwork) -> bytes:
     """A GraphDef (.pb): the placeholder `image` (1, r, r, 3), the output `Identity` (1, classes), as the float file's."""
-    return twin.concrete.graph.as_graph_def().SerializeToString(deterministic=True)
+    return network.concrete.graph.as_graph_def().SerializeToString(deterministic=True)
 
 
-def saved_model(twin: Twin) -> bytes:
+def saved_model(network: TFNetwork) -> bytes:
     """A .zip archive of the folder `FOLDER`: a SavedModel with the signature serving_default, `image` to `probabilities`.
 
     `tf.saved_model.load` reads the unpacked folder.
     """
-    [name] = twin.concrete.structured_outputs
+    [name] = network.concrete.structured_outputs
     with tempfile.TemporaryDirectory() as temporary, tf.Graph().as_default() as graph, quiet():
-        tensors = tf.import_graph_def(twin.concrete.graph.as_graph_def(), name="", return_elements=["image:0", "Identity:0"])
+        tensors = tf.import_graph_def(network.concrete.graph.as_graph_def(), name="", return_elements=["image:0", "Identity:0"])
         folder = Path(temporary, FOLDER)
         v1 = tf.compat.v1
         with v1.Session(graph=graph) as session:

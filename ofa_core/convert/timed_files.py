@@ -11,8 +11,8 @@ import torch
 
 from ofa_core.convert.folding import fold
 from ofa_core.convert.integer import calibrate, convert_integer
-from ofa_core.convert.network import Twin, build_twin
-from ofa_core.convert.params import Dtype, HardSwish
+from ofa_core.convert.network import TFNetwork, tf_network
+from ofa_core.convert.params import Dtype
 from ofa_core.convert.tflite import convert_float, convert_part
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
@@ -20,6 +20,7 @@ from ofa_core.nn.recalibration import recalibrate
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
+from ofa_core.space.ops import HardSwish
 
 INPUTS = 4
 """Noise images, or maps, that statistics and ranges come from."""
@@ -31,8 +32,8 @@ def layer_file(layer: Layer, dtype: Dtype, hard_swish: HardSwish = "composed") -
     shape = (INPUTS, layer.inp) if layer.kind == "linear" else (INPUTS, layer.resolution, layer.resolution, layer.inp)
     noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     network = _random_network([layer], torch.from_numpy(noise.transpose(0, 3, 1, 2)) if noise.ndim == 4 else None)
-    twin = Twin([layer], fold(network), hard_swish=hard_swish, softmax=False)
-    return convert_float(twin) if dtype == "float32" else convert_part(twin, noise, image=layer.inp == 3)
+    alone = TFNetwork([layer], fold(network), hard_swish=hard_swish, softmax=False)
+    return convert_float(alone) if dtype == "float32" else convert_part(alone, noise, image=layer.inp == 3)
 
 
 def network_file(space: Space, arch: Arch, num_classes: int, dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
@@ -46,7 +47,7 @@ def layers_file(layers: Sequence[Layer], dtype: Dtype, hard_swish: HardSwish = "
     images = np.random.default_rng(0).integers(0, 256, (INPUTS, r, r, 3), dtype=np.uint8)
     network = _random_network(layers, to_input(images))
     if dtype == "float32":
-        return convert_float(build_twin(network, hard_swish=hard_swish))
+        return convert_float(tf_network(network, hard_swish=hard_swish))
     return convert_integer(network, calibrate(network, images, "minmax", hard_swish), hard_swish)
 
 

@@ -1,24 +1,28 @@
-"""Which tensor of a TFLite file is which activation of the network: the points of ranges, and of errors of layers.
+"""Which tensor of a TFLite file is which point of the network: where ranges are written, and layers are compared.
 
-The twin computes every point in a name scope of that name, and the converter keeps the names of operators.
+Every operation of a TensorFlow network is built in a name scope of its own, and the converter keeps the names of operators.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ofa_core.convert.network import PROBABILITIES, scope, scope_of_point
 from ofa_core.convert.tensorflow import OPERATOR_NAMES
+from ofa_core.space.ops import IMAGE, Op
 
-IMAGE, PROBABILITIES = "image", "probabilities"
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
-SAME_SCALE = {"PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "QUANTIZE", "DEQUANTIZE"}
+SAME_RANGE = {"PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "QUANTIZE", "DEQUANTIZE"}
 """Their output is the same point as their input; the first three need its very scale, and the others change the type."""
 
 
 class Operator(NamedTuple):
-    """An operator of a file. point: what it computes. inputs, output: indices of tensors; -1 is an input that is left out."""
+    """An operator of a file. point: what it computes. layer: what it is a part of. weights: those it uses, as `Op.weights`;
+    None has none. inputs, output: indices of tensors; -1 is an input that is left out."""
 
     kind: str
     point: str
+    layer: str
+    weights: str | None
     inputs: list[int]
     output: int
 
@@ -35,39 +39,36 @@ def operators_of(model: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def trace(model: Any, points: Collection[str]) -> list[Operator]:
-    """The operators of a converted twin, in the order they run, with the points that they compute.
+def trace(model: Any, ops: Sequence[Op]) -> list[Operator]:
+    """The operators of a converted network, in the order they run, with the points that they compute.
 
-    model: as `operators.read_model` gives it. points: names of the network's activations.
+    model: as `tensorflow.read_model` gives it. ops: the network's operations.
     Raises ValueError for an operator whose name belongs to none of them.
     """
+    weighted = {scope(op): op for op in ops if op.weights is not None}
+    points = {scope_of_point(op.point): op for op in ops}
     [graph] = model.subgraphs
+    named = _outputs(model)
     known, found = {int(graph.inputs[0]): IMAGE}, []
     for kind, operator in operators_of(model):
         inputs, [output] = [int(i) for i in operator.inputs], operator.outputs
-        if kind in SAME_SCALE:
-            point = known[inputs[0]]
-        elif kind == "SOFTMAX":
-            point = PROBABILITIES
-        else:
-            point = _point(graph.tensors[output].name.decode(), kind, points)
+        name = graph.tensors[output].name.decode()
+        # Operators that are fused share a name, the last of them first: it ends with the scope of its activation.
+        place = named.get(int(output)) or name.partition(";")[0].rpartition("/")[0] + "/"
+        point, layer, weights = known.get(inputs[0], ""), name.partition("/")[0], None
+        if kind == "SOFTMAX":
+            point = layer = PROBABILITIES
+        elif kind not in SAME_RANGE:
+            op = (weighted.get(place) if kind in WEIGHTED else None) or points.get(place)
+            if op is None:
+                raise ValueError(f"{name}: the operator {kind} computes no point of this network")
+            point, layer, weights = op.point, op.layer, op.weights if kind in WEIGHTED else None
         known[int(output)] = point
-        found.append(Operator(kind, point, inputs, int(output)))
+        found.append(Operator(kind, point, layer, weights, inputs, int(output)))
     return found
 
 
-def part_of(name: str) -> str:
-    """The convolution or linear layer that a tensor of weights belongs to; name: the tensor's."""
-    return name.partition(";")[0].rpartition("/")[0].replace("/", ".")
-
-
-def _point(name: str, kind: str, points: Collection[str]) -> str:
-    """name: of an operator's output: the operators that are fused in it, the last of them first."""
-    scope = part_of(name)
-    outer = scope.rpartition(".")[0]
-    # What a convolution writes is the sum before a hard swish, where one follows.
-    candidates = (f"{scope}.sum", f"{outer}.sum") if kind in WEIGHTED else ()
-    for point in (*candidates, scope, outer):
-        if point in points:
-            return point
-    raise ValueError(f"{name}: the operator {kind} computes no activation of this network")
+def _outputs(model: Any) -> dict[int, str]:
+    """By tensor, the scope of each output's point: the converter renames what a signature gives."""
+    signatures = [output for signature in model.signatureDefs or () for output in signature.outputs]
+    return {int(output.tensorIndex): scope_of_point(output.name.decode()) for output in signatures}

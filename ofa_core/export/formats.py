@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ofa_core.convert.integer import calibrate, quantize
-from ofa_core.convert.network import Twin, build_twin
+from ofa_core.convert.network import TFNetwork, tf_network
 from ofa_core.convert.onnx import export_onnx
 from ofa_core.convert.operators import check_operators
-from ofa_core.convert.params import INTEGER, ConversionParams, HardSwish
+from ofa_core.convert.params import INTEGER, ConversionParams
 from ofa_core.convert.saved_model import frozen_graph, saved_model
 from ofa_core.convert.tflite import convert_dynamic, convert_float, convert_float16
 from ofa_core.export.extra_layers import BACKGROUND, with_background
@@ -21,6 +21,7 @@ from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
 from ofa_core.run import files, paths
 from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.space.ops import HardSwish
 
 LAYOUTS = {"onnx": "NCHW", "torch": "NCHW"}
 """Of the image; NHWC in all other formats."""
@@ -71,8 +72,8 @@ def export_network(
         raise ValueError(f"labels: {len(classes)} names, the network has {outputs} classes")
     if params.background:
         network, classes = with_background(network), (BACKGROUND, *classes)
-    twin = build_twin(network, hard_swish=hard_swish)
-    content, float_file = _convert(network, twin, params), convert_float(twin)
+    whole = tf_network(network, hard_swish=hard_swish)
+    content, float_file = _convert(network, whole, params), convert_float(whole)
     if "float" in params.formats:
         content["float"] = float_file
     if "torch" in params.formats:
@@ -85,8 +86,8 @@ def export_network(
         simulation = FakeQuantized(
             network, of_form(ranges, hard_swish), hard_swish=hard_swish, keep_float=params.keep_float
         ).eval()
-        content |= {name: quantize(float_file, simulation.ranges, name, params.keep_float) for name in wanted}
-    report, layers, scales = _check(network, twin, content, params, images), list[Row](), list[Row]()
+        content |= {name: quantize(float_file, whole.ops, simulation.ranges, name, params.keep_float) for name in wanted}
+    report, layers, scales = _check(network, whole, content, params, images), list[Row](), list[Row]()
     if simulation is not None:
         found, layers, scales = _check_integer(simulation, float_file, content[wanted[0]], params, images)
         report |= found
@@ -118,26 +119,26 @@ def write(folder: Path, exported: Exported, description: Mapping[str, Any]) -> N
         files.write_json(new / paths.exported_name("description"), description)
 
 
-def _convert(network: Network, twin: Twin, params: ConversionParams) -> dict[str, bytes]:
+def _convert(network: Network, whole: TFNetwork, params: ConversionParams) -> dict[str, bytes]:
     makers: dict[str, Callable[[], bytes]] = {
-        "dynamic": lambda: convert_dynamic(twin),
-        "float16": lambda: convert_float16(twin),
-        "saved_model": lambda: saved_model(twin),
-        "frozen": lambda: frozen_graph(twin),
+        "dynamic": lambda: convert_dynamic(whole),
+        "float16": lambda: convert_float16(whole),
+        "saved_model": lambda: saved_model(whole),
+        "frozen": lambda: frozen_graph(whole),
         "onnx": lambda: export_onnx(network, network.active[0].resolution),
     }
     return {name: make() for name, make in makers.items() if name in params.formats}
 
 
 def _check(
-    network: Network, twin: Twin, content: Mapping[str, bytes], params: ConversionParams, images: np.ndarray
+    network: Network, whole: TFNetwork, content: Mapping[str, bytes], params: ConversionParams, images: np.ndarray
 ) -> dict[str, Any]:
     """The gates: operators, differences to torch, kernels. Returns what was found."""
-    layers, operators = network.active, {}
+    operators = {}
     for name, conversions, keep_float in (("float", 0, ()), ("int8", 0, params.keep_float), ("uint8", 2, params.keep_float)):
         if name in content:
-            operators[name] = check_operators(name, content[name], layers, twin.hard_swish, conversions, keep_float)
-    formats = compare(network, twin, content, images)
+            operators[name] = check_operators(name, content[name], whole.ops, conversions, keep_float)
+    formats = compare(network, whole, content, images)
     check_difference(formats, params.max_float_difference)
     report: dict[str, Any] = {"images": len(images), "operators": operators, "to_torch": formats}
     if "uint8" in content:
@@ -150,10 +151,10 @@ def _check_integer(
     simulation: FakeQuantized, float_file: bytes, content: bytes, params: ConversionParams, images: np.ndarray
 ) -> tuple[Row, list[Row], list[Row]]:
     """The gates of an integer file: scales, and the simulation in torch. Returns what was found, by layer and scale too."""
-    scales = compare_scales(content, simulation.network, simulation.ranges, params.keep_float)
+    scales = compare_scales(content, simulation, params.keep_float)
     report: Row = {"scales": check_scales(scales), "simulation": compare_simulation(simulation, content, images)}
     check_simulation(report["simulation"], params.min_simulation_agreement)
-    layers = layer_errors(float_file, content, images, simulation.ranges)
+    layers = layer_errors(float_file, content, images, simulation.ops)
     return report, with_drift(layers, drift(simulation, content, images)), scales
 
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from ofa_core.convert.integer import quantize
-from ofa_core.convert.network import build_twin
-from ofa_core.convert.params import HardSwish
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.tflite import convert_float
 from ofa_core.export.params import ChooseFloatParams
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
 from ofa_core.runtime.host import time_in_turns
+from ofa_core.space.ops import HardSwish
 
 BATCH = 50
 """Images computed at once."""
@@ -52,7 +52,8 @@ def choose_keep_float(
     ranges: of its activations. images: uint8 (n, r, r, 3), on which errors are measured; neither those of calibration nor val,
     which is to judge the choice. keep_float: layers that stay float in any case. timed: the milliseconds of files by name.
     """
-    ranges, float_file = of_form(ranges, hard_swish), convert_float(build_twin(network, hard_swish=hard_swish))
+    ranges, exact_network = of_form(ranges, hard_swish), tf_network(network, hard_swish=hard_swish)
+    float_file = convert_float(exact_network)
     batches = [to_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]  # (B, 3, r, r) each
     exact = _logits(network.eval(), batches)  # (n, classes)
 
@@ -64,7 +65,7 @@ def choose_keep_float(
         return error, float((coarse.argmax(1) == exact.argmax(1)).double().mean())
 
     def file(*names: str) -> bytes:
-        return quantize(float_file, ranges, keep_float=(*keep_float, *names))
+        return quantize(float_file, exact_network.ops, ranges, keep_float=(*keep_float, *names))
 
     error, agreement = noise()
     all_error = error

@@ -5,7 +5,6 @@ from typing import Annotated
 from pydantic import Field
 
 from ofa_core.convert.params import ConversionParams
-from ofa_core.quantization.params import HardSwish as HardSwish
 from ofa_core.run.params import section
 
 

@@ -1,6 +1,6 @@
 """Whether exported files compute what the torch network computes: largest differences, equal classes, kernels, layers."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,20 +8,21 @@ import onnxruntime
 import torch
 from torch import nn
 
-from ofa_core.convert.network import Twin
+from ofa_core.convert.network import PROBABILITIES, TFNetwork
 from ofa_core.convert.saved_model import run_frozen_graph, run_saved_model
 from ofa_core.convert.tensorflow import read_model, tf
-from ofa_core.convert.tracing import PROBABILITIES, SAME_SCALE, trace
+from ofa_core.convert.tracing import SAME_RANGE, trace
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
 from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.space.ops import Op
 
 BATCH = 50
 """Images torch computes at once."""
 LAYERED = 20
 """Images for the errors of layers, whose every tensor is read."""
 
-EXACT = ("twin", "float", "saved_model", "frozen", "onnx")
+EXACT = ("tensorflow", "float", "saved_model", "frozen", "onnx")
 """What computes in float32 all through: its difference to torch is bounded."""
 
 
@@ -32,14 +33,16 @@ def torch_probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
-def compare(network: Network, twin: Twin, content: Mapping[str, bytes], images: np.ndarray) -> dict[str, dict[str, float]]:
+def compare(
+    network: Network, whole: TFNetwork, content: Mapping[str, bytes], images: np.ndarray
+) -> dict[str, dict[str, float]]:
     """How far every format's probabilities are from torch's on real images uint8 (n, r, r, 3).
 
-    Returns, by format, and for the TensorFlow twin itself: largest_difference of a probability, same_top1 (share of images).
+    Returns, by format, and for the TensorFlow network itself: largest_difference of a probability, same_top1 (share of images).
     """
     expected = torch_probabilities(network, images)
     found = {}
-    for name, predict in _runners(twin, content).items():
+    for name, predict in _runners(whole, content).items():
         got = predict(images)
         same = float((got.argmax(1) == expected.argmax(1)).mean())
         found[name] = {"largest_difference": float(np.abs(got - expected).max()), "same_top1": same}
@@ -86,31 +89,31 @@ def check_kernels(found: Mapping[str, float], least: float) -> None:
         )
 
 
-def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, points: Collection[str]) -> list[dict[str, Any]]:
+def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, ops: Sequence[Op]) -> list[dict[str, Any]]:
     """Where quantisation loses: every activation of an integer file against the float file's, in the order they are computed.
 
-    images: uint8 (n, r, r, 3); the first `LAYERED` are run. points: names of the activations. A row has position, layer, tensor
+    images: uint8 (n, r, r, 3); the first `LAYERED` are run. ops: of the network. A row has position, layer, tensor
     (the point), operator, sqnr_db (power of the float activation over that of the difference, which holds all that was lost so
     far), mean_error (integer less float: its bias), scale (0 in a layer that stayed float).
     """
     files = (float_file, integer_file)
     models = [TFLiteModel(file, kernels="builtin", keep_all=True) for file in files]
-    traced = [trace(read_model(file), points) for file in files]
-    exact, coarse = ({o.point: o for o in found if o.kind not in SAME_SCALE and o.point != PROBABILITIES} for found in traced)
+    traced = [trace(read_model(file), ops) for file in files]
+    exact, coarse = ({o.point: o for o in found if o.kind not in SAME_RANGE and o.point != PROBABILITIES} for found in traced)
     power, noise, bias = (dict.fromkeys(coarse, 0.0) for _ in range(3))
     images = images[:LAYERED]
     for image in images:
         for model in models:
             model.predict(image[None])
         for point in coarse:
-            x, y = (_read(model, found[point].output) for model, found in zip(models, (exact, coarse), strict=True))
+            x, y = (model.tensor(found[point].output) for model, found in zip(models, (exact, coarse), strict=True))
             power[point] += float(np.square(x).mean())
             noise[point] += float(np.square(y - x).mean())
             bias[point] += float((y - x).mean())
     rows = []
     for position, (point, operator) in enumerate(coarse.items()):
         ratio = power[point] / noise[point] if noise[point] and power[point] else float("inf")
-        scale = models[1].interpreter._get_tensor_details(operator.output, 0)["quantization"][0]
+        scale = models[1].scale_of(operator.output)
         rows.append({
             "position": position,
             "layer": point.partition(".")[0],
@@ -123,15 +126,9 @@ def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, poi
     return rows
 
 
-def _read(model: TFLiteModel, index: int) -> np.ndarray:
-    details, values = model.interpreter._get_tensor_details(index, 0), model.interpreter.get_tensor(index)
-    scale, zero_point = details["quantization"]
-    return values.astype(np.float64) if scale == 0 else (values.astype(np.float64) - zero_point) * scale
-
-
-def _runners(twin: Twin, content: Mapping[str, bytes]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def _runners(whole: TFNetwork, content: Mapping[str, bytes]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """What gives the probabilities (n, classes) of images uint8 (n, r, r, 3), by format."""
-    runners = {"twin": _tensorflow(lambda x: next(iter(twin.function(x).values())))}
+    runners = {"tensorflow": _tensorflow(lambda x: next(iter(whole.function(x).values())))}
     for name, file in content.items():
         if name == "onnx":
             runners[name] = _onnx(file)

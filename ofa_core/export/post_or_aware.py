@@ -7,13 +7,14 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from ofa_core.convert.integer import calibrate, convert_integer
-from ofa_core.convert.params import ConversionParams, HardSwish
+from ofa_core.convert.params import ConversionParams
 from ofa_core.export.int8_drop import classes_of
 from ofa_core.nn.network import Network
 from ofa_core.nn.weights import load_network, load_ranges
 from ofa_core.quantization.fake import Ranges, of_form
 from ofa_core.quantization.params import Quantization
 from ofa_core.space.arch import Arch
+from ofa_core.space.ops import HardSwish
 
 
 class Candidate(NamedTuple):

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ofa_core.convert.network import PROBABILITIES
 from ofa_core.convert.tensorflow import read_model
-from ofa_core.convert.tracing import IMAGE, PROBABILITIES, WEIGHTED, part_of, trace
-from ofa_core.nn.network import Network
-from ofa_core.quantization.fake import Ranges, part_scales
+from ofa_core.convert.tracing import WEIGHTED, Operator, trace
+from ofa_core.quantization.fake import FakeQuantized, scales_by_weights
 from ofa_core.quantization.grid import grid
+from ofa_core.space.ops import IMAGE
 
 PROBABILITY_SCALE, PROBABILITY_ZERO = 1 / 256, -128
 """What TFLite asks of the output of a softmax, in int8."""
@@ -23,10 +24,10 @@ LARGEST_BIAS = 2**30
 happens to channels whose weights are next to nothing."""
 
 
-def compare_scales(content: bytes, network: Network, ranges: Ranges, keep_float: Collection[str] = ()) -> list[dict[str, Any]]:
+def compare_scales(content: bytes, simulation: FakeQuantized, keep_float: Collection[str] = ()) -> list[dict[str, Any]]:
     """Every scale of an integer file beside the one it should be, in the order of the operators.
 
-    network, ranges: what was converted. keep_float: layers that have none.
+    simulation: of the network that was converted, with its ranges. keep_float: layers that have none.
     A row: tensor (a point, or the convolution or linear layer that weights belong to), kind (activation, weights, bias),
     channels, expected_scale and scale (of weights and biases: the largest of all channels), expected_zero_point and zero_point,
     equal. A scale that is missing from the file is 0. Raises ValueError for an operator that computes no
@@ -34,21 +35,21 @@ def compare_scales(content: bytes, network: Network, ranges: Ranges, keep_float:
     """
     model = read_model(content)
     [graph] = model.subgraphs
-    parts = {name: scales.numpy() for name, scales in part_scales(network).items()}
+    parts = {name: scales.numpy() for name, scales in scales_by_weights(simulation.network).items()}
     expected = {PROBABILITIES: (np.float32(PROBABILITY_SCALE), PROBABILITY_ZERO)}
-    for name, bounds in ranges.items():
+    for name, bounds in simulation.ranges.items():
         found = grid(*(torch.tensor(bound) for bound in bounds))
         expected[name] = (np.float32(found.scale), int(found.zero_point))
     image = graph.tensors[int(graph.inputs[0])]
     scales, zeros = _of(image)
     unsigned = image.type == TENSOR_UINT8
     rows = [_row(IMAGE, "activation", *expected[IMAGE], scales, zeros - 128 * unsigned)]
-    for operator in trace(model, ranges):
+    for operator in trace(model, simulation.ops):
         tensor = graph.tensors[operator.output]
-        if operator.kind in ("QUANTIZE", "DEQUANTIZE") or tensor.name.decode().partition("/")[0] in keep_float:
+        if operator.kind in ("QUANTIZE", "DEQUANTIZE") or operator.layer in keep_float:
             continue
         if operator.kind in WEIGHTED:
-            rows += _weights(model, graph, operator.inputs, parts)
+            rows += _weights(model, graph, operator, parts)
         rows.append(_row(operator.point, "activation", *expected[operator.point], *_of(tensor)))
     seen = {row["tensor"] for row in rows}
     wanted = {name for name in (*expected, *parts) if name.partition(".")[0] not in keep_float}
@@ -72,9 +73,9 @@ def check_scales(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return counts | {"channels": sum(row["channels"] for row in rows if row["kind"] == "weights")}
 
 
-def _weights(model: Any, graph: Any, inputs: list[int], parts: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def _weights(model: Any, graph: Any, operator: Operator, parts: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Rows of an operator's weights and bias."""
-    name = part_of(graph.tensors[inputs[1]].name.decode())
+    name, inputs = str(operator.weights), operator.inputs
     expected, (found, zeros) = parts[name], _of(graph.tensors[inputs[1]])
     if len(inputs) < 3 or inputs[2] < 0:
         return [_row(name, "weights", expected, 0, found, zeros)]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ofa_core.convert.tensorflow import read_model
-from ofa_core.convert.tracing import SAME_SCALE, trace
+from ofa_core.convert.tracing import SAME_RANGE, trace
 from ofa_core.export.parity import LAYERED, agreement, torch_probabilities
 from ofa_core.export.scales import PROBABILITY_SCALE
 from ofa_core.nn.inputs import to_input
@@ -49,17 +49,16 @@ def drift(simulation: FakeQuantized, content: bytes, images: np.ndarray) -> dict
     Activations of layers that compute in float are left out.
     """
     model = TFLiteModel(content, kernels="reference", keep_all=True)
-    traced = trace(read_model(content), simulation.ranges)
-    tensors = {operator.point: operator.output for operator in traced if operator.kind not in SAME_SCALE}
+    traced = trace(read_model(content), simulation.ops)
+    tensors = {operator.point: operator.output for operator in traced if operator.kind not in SAME_RANGE}
     seen: dict[str, list[np.ndarray]] = {}
     for image in images[:LAYERED]:
         model.predict(image[None])
         expected = _steps(simulation, image)
         for point, index in tensors.items():
-            details = model.interpreter._get_tensor_details(index, 0)
-            if point not in expected or details["dtype"] != np.int8:
+            got = model.steps(index)
+            if point not in expected or got is None:
                 continue
-            got = model.interpreter.get_tensor(index).astype(int) - details["quantization"][1]
             seen.setdefault(point, []).append(np.abs(got.reshape(-1) - expected[point]))
     rows = {}
     for point, parts in seen.items():

@@ -147,9 +147,9 @@ def layer_group(layer: Layer) -> str:
     Devices differ in how well they run depthwise convolutions of each size, and a layer in a network finds another cache than
     one that runs alone.
     """
-    if layer.kind in ("mbconv", "bottleneck"):
+    if layer.mid:
         return f"{layer.kind}-kernel:{layer.kernel}"
-    return "head" if layer.kind in ("linear", "avgpool") else "conv"
+    return "conv" if layer.window else "head"
 
 
 def _from_json(path: Path) -> LatencyTable:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ofa_core.convert.params import Dtype, HardSwish
+from ofa_core.convert.params import Dtype
 from ofa_core.convert.timed_files import layer_file, network_file, trivial_file
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.correction import correct
@@ -20,6 +20,7 @@ from ofa_core.runtime.sampling import measure
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layer_sums import distinct_layers
+from ofa_core.space.ops import HardSwish
 
 TRIVIAL = "trivial"
 """Among the layers: the file that does next to nothing."""

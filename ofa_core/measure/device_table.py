@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from ofa_core.convert.params import HardSwish
 from ofa_core.latency.params import DeviceParams
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.build import build_table
@@ -12,6 +11,7 @@ from ofa_core.runtime.android import AndroidDevice
 from ofa_core.runtime.device import Device
 from ofa_core.runtime.host import HostDevice
 from ofa_core.space.base import Space
+from ofa_core.space.ops import HardSwish
 
 
 def make_device(params: DeviceParams) -> Device:

@@ -12,14 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ofa_core.nn.part import convolve
+from ofa_core.space.ops import Padding, pads
+
 COLUMN_GROUPS = {5: (-2, 1), 7: (-4, -1, 2)}
 """By kernel size: the offset from the centre of the first of each three columns. What reaches beyond the kernel is cut off."""
 
 
-def depthwise_conv(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Convolves every channel with its own kernel: x (B, C, H, W), weight (C, 1, k, k), padding k // 2."""
-    if not (weight.requires_grad and torch.is_grad_enabled()):
-        return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=x.shape[1])
+def depthwise_conv(x: Tensor, weight: Tensor, stride: int, padding: Padding = "symmetric") -> Tensor:
+    """Convolves every channel with its own kernel: x (B, C, H, W), weight (C, 1, k, k) -> (B, C, H/stride, W/stride)."""
+    half = weight.shape[-1] // 2
+    trained = weight.requires_grad and torch.is_grad_enabled()
+    if not trained or pads(padding, x.shape[-1], weight.shape[-1], stride) != (half, half):
+        return convolve(x, weight, None, stride, padding, groups=x.shape[1])
     side = min(weight.shape[-1], 2 * min(x.shape[2:]) - 1)
     if side < weight.shape[-1]:  # on a small map the outer taps meet nothing but padding
         cut = (weight.shape[-1] - side) // 2

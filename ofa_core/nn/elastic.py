@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ofa_core.nn.batchnorm import BatchNorm
+from ofa_core.nn.part import Part, Taps, convolve, tap
 from ofa_core.nn.slices import State, activate, prefix, submodule_state
 from ofa_core.space.layers import Layer
+from ofa_core.space.ops import Padding, pads
 
 
 class ConvBN(nn.Module):
@@ -27,15 +29,15 @@ class ConvBN(nn.Module):
         self.weight = nn.Parameter(torch.randn(out, inp, kernel, kernel) * math.sqrt(2 / (kernel * kernel * out)))
         self.bn = BatchNorm(out, eps)
 
-    def forward(self, x: Tensor, out: int, stride: int = 1) -> Tensor:  # (B, inp, H, W) -> (B, out, H/stride, W/stride)
-        weight = prefix(self.weight, out, x.shape[1])
-        return self.bn(F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2))
+    def forward(self, x: Tensor, out: int, stride: int = 1, padding: Padding = "symmetric") -> Tensor:
+        """(B, inp, H, W) -> (B, out, H/stride, W/stride)."""
+        return self.bn(convolve(x, prefix(self.weight, out, x.shape[1]), None, stride, padding))
 
     def sliced(self, inp: int, out: int) -> State:
         return {"weight": self.weight.detach()[:out, :inp].clone()} | submodule_state("bn", self.bn.sliced(out))
 
 
-class Conv(nn.Module):
+class Conv(Part):
     """A layer of kind conv: convolution, batch norm, activation, and the input added where `residual`."""
 
     def __init__(self, layer: Layer) -> None:
@@ -43,15 +45,15 @@ class Conv(nn.Module):
         assert layer.bn_eps is not None
         self.conv = ConvBN(layer.inp, layer.out, layer.kernel, layer.bn_eps)
 
-    def forward(self, x: Tensor, layer: Layer) -> Tensor:
-        y = activate(self.conv(x, layer.out, layer.stride), layer.act)
-        return x + y if layer.residual else y
+    def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:
+        y = activate(self.conv(x, layer.out, layer.stride, layer.padding), layer.act)
+        return x + tap(taps, f"{layer.name}.conv", y) if layer.residual else y
 
     def sliced(self, layer: Layer) -> State:
         return submodule_state("conv", self.conv.sliced(layer.inp, layer.out))
 
 
-class Linear(nn.Module):
+class Linear(Part):
     """A layer of kind linear: weights, a bias where the record has one, activation. Initialised as torch's own."""
 
     def __init__(self, layer: Layer) -> None:
@@ -60,7 +62,7 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(layer.out, layer.inp).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(layer.out)) if layer.bias else None
 
-    def forward(self, x: Tensor, layer: Layer) -> Tensor:  # (B, inp) -> (B, out)
+    def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:  # (B, inp) -> (B, out)
         bias = None if self.bias is None else prefix(self.bias, layer.out)
         return activate(F.linear(x, prefix(self.weight, layer.out, layer.inp), bias), layer.act)
 
@@ -69,16 +71,19 @@ class Linear(nn.Module):
         return state if self.bias is None else state | {"bias": self.bias.detach()[: layer.out].clone()}
 
 
-class Pool(nn.Module):
+class Pool(Part):
     """Layers of kind maxpool (B, C, H, W) -> (B, C, H/2, W/2) and avgpool (B, C, H, W) -> (B, C)."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, layer: Layer) -> Tensor:
-        if layer.kind == "maxpool":
-            return F.max_pool2d(x, layer.kernel, layer.stride, layer.kernel // 2)
-        return x.mean(dim=(2, 3))
+    def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:
+        return max_pool(x, layer.kernel, layer.stride, layer.padding) if layer.kind == "maxpool" else x.mean(dim=(2, 3))
 
-    def sliced(self, layer: Layer) -> State:
-        return {}
+
+def max_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
+    """The largest value of each window; what lies beyond the edge never is."""
+    before, after = pads(padding, x.shape[-1], kernel, stride)
+    if before != after:
+        x, before = F.pad(x, (before, after, before, after), value=-torch.inf), 0
+    return F.max_pool2d(x, kernel, stride, before)

@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.depthwise import depthwise_conv
 from ofa_core.nn.elastic import ConvBN
+from ofa_core.nn.ordering import importance, permute, permute_norm, sorted_order
+from ofa_core.nn.part import Part, Taps, tap
 from ofa_core.nn.slices import State, activate, prefix, submodule_state
 from ofa_core.space.layers import Layer
+from ofa_core.space.ops import Padding
 
 
 class Depthwise(nn.Module):
@@ -50,8 +53,9 @@ class Depthwise(nn.Module):
             weight = F.linear(centre, self.get_parameter(f"matrix_{large}to{small}")).view(channels, 1, small, small)
         return weight
 
-    def forward(self, x: Tensor, kernel: int, stride: int) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
-        return self.bn(depthwise_conv(x, self.kernel_weight(kernel, x.shape[1]), stride))
+    def forward(self, x: Tensor, kernel: int, stride: int, padding: Padding = "symmetric") -> Tensor:
+        """(B, C, H, W) -> (B, C, H/stride, W/stride)."""
+        return self.bn(depthwise_conv(x, self.kernel_weight(kernel, x.shape[1]), stride, padding))
 
     def sliced(self, channels: int, kernel: int) -> State:
         weight = self.kernel_weight(kernel, channels).detach().clone()
@@ -79,7 +83,7 @@ class SqueezeExcite(nn.Module):
         return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
-class MBConv(nn.Module):
+class MBConv(Part):
     """A layer of kind mbconv.
 
     layer: the record of its largest form. kernels: the sizes its depthwise convolution can take, ascending.
@@ -93,15 +97,17 @@ class MBConv(nn.Module):
         self.se = SqueezeExcite(layer.mid, layer.se) if layer.se else None
         self.project = ConvBN(layer.mid, layer.out, 1, layer.bn_eps)
 
-    def forward(self, x: Tensor, layer: Layer) -> Tensor:  # (B, inp, H, W) -> (B, out, H/stride, W/stride)
-        y = x if self.expand is None else activate(self.expand(x, layer.mid), layer.act)
-        y = self.depthwise(y, layer.kernel, layer.stride)
+    def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:
+        y, name = x, layer.name
+        if self.expand is not None:
+            y = tap(taps, f"{name}.expand", activate(self.expand(x, layer.mid), layer.act))
+        y = self.depthwise(y, layer.kernel, layer.stride, layer.padding)
         # MobileNetV3 as published once-for-all: activation first, then squeeze-excite.
-        y = activate(y, layer.act)
+        y = tap(taps, f"{name}.depthwise", activate(y, layer.act))
         if self.se is not None:
-            y = self.se(y, layer.se)
+            y = tap(taps, f"{name}.se", self.se(y, layer.se))
         y = self.project(y, layer.out)
-        return x + y if layer.residual else y
+        return x + tap(taps, f"{name}.project", y) if layer.residual else y
 
     def sliced(self, layer: Layer) -> State:
         state: State = {}
@@ -111,3 +117,24 @@ class MBConv(nn.Module):
         if self.se is not None:
             state |= submodule_state("se", self.se.sliced(layer.mid, layer.se))
         return state | submodule_state("project", self.project.sliced(layer.mid, layer.out))
+
+    @torch.no_grad()
+    def sort_channels(self, forms: Sequence[Layer]) -> None:
+        order = sorted_order(importance(self.project.weight), (layer.mid for layer in forms))
+        permute(order, 1, self.project.weight)
+        permute(order, 0, self.depthwise.weight)  # the kernel matrices are shared by all channels
+        permute_norm(order, self.depthwise.bn)
+        if self.se is not None:
+            permute(order, 1, self.se.reduce.weight)
+            permute(order, 0, self.se.expand.weight, self.se.expand.bias)
+            # The squeezed width follows the block's, so its channels are sorted in bands too.
+            squeezed = sorted_order(importance(self.se.expand.weight), (layer.se for layer in forms))
+            permute(squeezed, 1, self.se.expand.weight)
+            permute(squeezed, 0, self.se.reduce.weight, self.se.reduce.bias)
+        if self.expand is not None:
+            permute(order, 0, self.expand.weight)
+            permute_norm(order, self.expand.bn)
+
+    @property
+    def last_norm(self) -> BatchNorm:
+        return self.project.bn

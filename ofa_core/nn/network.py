@@ -5,6 +5,7 @@ be shorter and narrower. The super-network is built from a space's largest list.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -13,9 +14,16 @@ from torch import Tensor, nn
 from ofa_core.nn.bottleneck import Bottleneck
 from ofa_core.nn.elastic import Conv, Linear, Pool
 from ofa_core.nn.mbconv import MBConv
+from ofa_core.nn.part import Part, Taps
+from ofa_core.nn.slices import State
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
+from ofa_core.space.graph import Step, output_points, plan
 from ofa_core.space.layers import Layer
+from ofa_core.space.ops import IMAGE
+
+CLASSIFIER = "classifier"
+"""The layer before which features are dropped in training."""
 
 
 class LayerModule(nn.Module):
@@ -31,19 +39,52 @@ class Network(LayerModule):
     layers: the records at their largest sizes; the first `active` list.
     kernels: the elastic kernel sizes, ascending, of layers that have any, by layer name.
     dropout: probability of dropping a feature before the classifier in training.
+    outputs: the points it gives; the last layer if none are named.
     """
 
-    def __init__(self, layers: Sequence[Layer], kernels: Mapping[str, Sequence[int]] = {}, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        kernels: Mapping[str, Sequence[int]] = {},
+        dropout: float = 0.0,
+        outputs: Sequence[str] = (),
+    ) -> None:
         super().__init__()
-        self.active, self.dropout = list(layers), dropout
-        self.parts = nn.ModuleDict({layer.name: _module(layer, kernels.get(layer.name, (layer.kernel,))) for layer in layers})
+        self.active, self.dropout, self.outputs = list(layers), dropout, tuple(outputs)
+        self.parts = nn.ModuleDict({layer.name: _part(layer, kernels.get(layer.name, (layer.kernel,))) for layer in layers})
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, r, r) -> (B, num_classes)
-        for layer in self.active:
-            if self.dropout and layer.name == "classifier":
-                x = F.dropout(x, self.dropout, self.training)
-            x = self.parts[layer.name](x, layer)
-        return x
+    def forward(self, x: Tensor) -> Any:
+        """(B, 3, r, r) -> (B, num_classes); with several outputs a dictionary of tensors by point."""
+        values: dict[str, Tensor | None] = {IMAGE: x}
+        for step in plan(self.active, self.outputs):
+            source = values[step.source]
+            assert source is not None
+            values |= self.run_step(step, source)
+            for point in step.unused:
+                del values[point]
+        found = {point: values[point] for point in output_points(self.active, self.outputs)}
+        return found if self.outputs else found[self.active[-1].name]
+
+    def sliced(self, layer: Layer) -> State:
+        """The state of one layer of the active list, cut to its size, by name inside the layer."""
+        part = self.parts[layer.name]
+        assert isinstance(part, Part)
+        return part.sliced(layer)
+
+    def run_step(self, step: Step, x: Tensor) -> Taps:
+        """One layer: its output, and the points inside it that are read elsewhere, by name.
+
+        Raises ValueError for a point that the layer does not have.
+        """
+        layer = step.layer
+        if self.dropout and layer.name == CLASSIFIER:
+            x = F.dropout(x, self.dropout, self.training)
+        taps: Taps = dict.fromkeys(step.taps)
+        taps[layer.name] = self.parts[layer.name](x, layer, taps)
+        for point, value in taps.items():
+            if value is None:
+                raise ValueError(f"{point}: not a point that layer {layer.name} gives")
+        return taps
 
 
 class SuperNetwork(Network):
@@ -78,7 +119,7 @@ class SuperNetwork(Network):
         layers = self.space.layers(arch, self.num_classes)
         network = Network(layers, dropout=self.dropout)
         for layer in layers:
-            network.parts[layer.name].load_state_dict(self.parts[layer.name].sliced(layer))  # type: ignore[operator]
+            network.parts[layer.name].load_state_dict(self.sliced(layer))
         return network.to(next(self.parameters()).device).train(self.training)
 
 
@@ -98,11 +139,11 @@ def zero_residuals(net: Network) -> None:
     """
     for layer in net.active:
         part = net.parts[layer.name]
-        if layer.residual and isinstance(part, MBConv | Bottleneck):
-            nn.init.zeros_((part.project if isinstance(part, MBConv) else part.restore).bn.weight)
+        if layer.residual and isinstance(part, Part) and part.last_norm is not None:
+            nn.init.zeros_(part.last_norm.weight)
 
 
-def _module(layer: Layer, kernels: Sequence[int]) -> nn.Module:
+def _part(layer: Layer, kernels: Sequence[int]) -> Part:
     if layer.kind == "mbconv":
         return MBConv(layer, kernels)
     return {"conv": Conv, "bottleneck": Bottleneck, "linear": Linear, "maxpool": Pool, "avgpool": Pool}[layer.kind](layer)

@@ -7,12 +7,16 @@ how they are split into batches, nor on the averages before.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ofa_core.nn.batchnorm import BatchNorm, Collector, IncompleteError
 from ofa_core.nn.network import Network
+from ofa_core.nn.part import Taps
+from ofa_core.space.graph import Step, plan
+from ofa_core.space.ops import IMAGE
 
 
 @torch.no_grad()
@@ -23,35 +27,37 @@ def recalibrate(net: Network, batches: Sequence[Tensor]) -> None:
     batches: image batches (B, 3, r, r) at the active resolution; kept and used several times over, so pass a list.
 
     Each layer sees all batches before the next one runs. One batch costs one forward pass; with more, a layer is run once for
-    each of its batch norms. Holds one activation of all images at a time. Raises ValueError without images.
+    each of its batch norms. Holds the activations of all images that later layers still read. Raises ValueError without images.
     """
     if not len(batches):
         raise ValueError("recalibrate: no images")
     net.eval()
-    xs: list[Tensor] = list(batches)
-    for layer in net.active:
-        part = net.parts[layer.name]
-        norms = [module for module in part.modules() if isinstance(module, BatchNorm)]
+    values: dict[str, list[Tensor]] = {IMAGE: list(batches)}
+    for step in plan(net.active, net.outputs):
+        norms = [module for module in net.parts[step.layer.name].modules() if isinstance(module, BatchNorm)]
         for norm in norms:
-            norm.collector = Collector(len(xs))
+            norm.collector = Collector(len(batches))
         try:
-            _run_layer(part, layer, xs, norms)
+            found = _run_step(net, step, values[step.source], norms)
         finally:
             for norm in norms:
                 norm.collector = None
+        for point in (step.layer.name, *step.taps):
+            values[point] = [taps[point] for taps in found]  # type: ignore[misc]
+        for point in step.unused:
+            del values[point]
 
 
-def _run_layer(part: nn.Module, layer: object, xs: list[Tensor], norms: list[BatchNorm]) -> None:
-    """Replaces every batch in `xs` by the layer's output, going round until no batch norm waits any more."""
-    waiting = list(range(len(xs)))
-    while waiting:
-        still = []
-        for i in waiting:
+def _run_step(net: Network, step: Step, xs: list[Tensor], norms: list[BatchNorm]) -> list[Taps]:
+    """What a layer gives for every batch, going round until no batch norm waits any more."""
+    found: dict[int, Taps] = {}
+    while len(found) < len(xs):
+        for i in range(len(xs)):
+            if i in found:
+                continue
             for norm in norms:
                 assert norm.collector is not None
                 norm.collector.current = i
-            try:
-                xs[i] = part(xs[i], layer)
-            except IncompleteError:
-                still.append(i)
-        waiting = still
+            with suppress(IncompleteError):
+                found[i] = net.run_step(step, xs[i])
+    return [found[i] for i in range(len(xs))]

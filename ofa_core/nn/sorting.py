@@ -11,14 +11,10 @@ supported widths only; with one supported width this is a sort of all channels. 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from ofa_core.nn.batchnorm import BatchNorm
-from ofa_core.nn.bottleneck import Bottleneck
-from ofa_core.nn.mbconv import MBConv, SqueezeExcite
 from ofa_core.nn.network import SuperNetwork
+from ofa_core.nn.part import Part
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
 
@@ -39,12 +35,9 @@ def sort_channels(net: SuperNetwork, supported_expand_ratios: Sequence[float]) -
     elastic = {slot.name for slot in net.space.slots if any(net.space.genes[gene].field == "e" for gene in slot.genes)}
     forms = supported_forms(net.space, supported_expand_ratios)
     for name in elastic:
-        block, layers = net.parts[name], forms[name]
-        if isinstance(block, MBConv):
-            _sort_mbconv(block, layers)
-        else:
-            assert isinstance(block, Bottleneck)
-            _sort_bottleneck(block, layers)
+        part = net.parts[name]
+        assert isinstance(part, Part)
+        part.sort_channels(forms[name])
 
 
 def supported_forms(space: Space, expand_ratios: Iterable[float]) -> dict[str, list[Layer]]:
@@ -58,62 +51,3 @@ def supported_forms(space: Space, expand_ratios: Iterable[float]) -> dict[str, l
         for layer in space.layers(arch):
             forms.setdefault(layer.name, []).append(layer)
     return forms
-
-
-def sorted_order(importance: Tensor, widths: Iterable[int]) -> Tensor:
-    """The order (C,) of channels by descending importance inside the bands that the supported widths leave.
-
-    importance: (C,). widths: numbers of leading channels that some supported sub-network uses.
-    """
-    band = np.searchsorted(sorted(set(widths)), np.arange(len(importance)), side="right")  # (C,)
-    # The last key is the first criterion; the sort is stable, so equal channels keep their order.
-    order = np.lexsort((-importance.double().cpu().numpy(), band))
-    return torch.from_numpy(order).to(importance.device)
-
-
-def _sort_mbconv(block: MBConv, layers: Sequence[Layer]) -> None:
-    order = sorted_order(_importance(block.project.weight), (layer.mid for layer in layers))
-    _permute(order, 1, block.project.weight)
-    _permute(order, 0, block.depthwise.weight)  # the kernel matrices are shared by all channels
-    _permute_norm(order, block.depthwise.bn)
-    if block.se is not None:
-        _permute(order, 1, block.se.reduce.weight)
-        _permute(order, 0, block.se.expand.weight, block.se.expand.bias)
-        _sort_squeezed(block.se, layers)
-    if block.expand is not None:
-        _permute(order, 0, block.expand.weight)
-        _permute_norm(order, block.expand.bn)
-
-
-def _sort_squeezed(se: SqueezeExcite, layers: Sequence[Layer]) -> None:
-    """The squeezed width follows the block's, so it is sorted in bands too."""
-    order = sorted_order(_importance(se.expand.weight), (layer.se for layer in layers))
-    _permute(order, 1, se.expand.weight)
-    _permute(order, 0, se.reduce.weight, se.reduce.bias)
-
-
-def _sort_bottleneck(block: Bottleneck, layers: Sequence[Layer]) -> None:
-    """Both middle maps, the one before and the one after the 3x3 convolution, are sorted on their own."""
-    widths = [layer.mid for layer in layers]
-    order = sorted_order(_importance(block.restore.weight), widths)
-    _permute(order, 1, block.restore.weight)
-    _permute(order, 0, block.spatial.weight)
-    _permute_norm(order, block.spatial.bn)
-    order = sorted_order(_importance(block.spatial.weight), widths)
-    _permute(order, 1, block.spatial.weight)
-    _permute(order, 0, block.reduce.weight)
-    _permute_norm(order, block.reduce.bn)
-
-
-def _importance(weight: Tensor) -> Tensor:  # (out, in, k, k) -> (in,)
-    return weight.abs().sum(dim=(0, 2, 3))
-
-
-def _permute_norm(order: Tensor, norm: BatchNorm) -> None:
-    _permute(order, 0, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-
-
-def _permute(order: Tensor, axis: int, *tensors: Tensor | None) -> None:
-    for tensor in tensors:
-        assert tensor is not None
-        tensor.copy_(tensor.index_select(axis, order))

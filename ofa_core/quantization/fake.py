@@ -6,25 +6,25 @@ are rounded, and activations are rounded where the integer file writes them to m
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ofa_core.nn.batchnorm import BatchNorm
-from ofa_core.nn.bottleneck import Bottleneck
 from ofa_core.nn.depthwise import depthwise_conv
-from ofa_core.nn.elastic import Conv, ConvBN, Linear
-from ofa_core.nn.mbconv import Depthwise, MBConv
-from ofa_core.nn.network import LayerModule, Network
+from ofa_core.nn.elastic import max_pool
+from ofa_core.nn.network import CLASSIFIER, LayerModule, Network
+from ofa_core.nn.part import convolve
 from ofa_core.nn.slices import activate
 from ofa_core.quantization.grid import IMAGE_RANGE, LEVELS, quantize_activation, quantize_weight, weight_scales
-from ofa_core.quantization.params import HardSwish
+from ofa_core.space.graph import last_reads, lower_network, output_points, range_points
 from ofa_core.space.layers import Layer
+from ofa_core.space.ops import IMAGE, HardSwish, Op
 
 Ranges = Mapping[str, tuple[float, float]]
-"""(low, high) of activations, by point; the points' names are those of the TensorFlow twin (ofa_core/convert/network.py)."""
+"""(low, high) of activations, by point; `ofa_core.space.layers.lower` names them."""
 Visitor = Callable[[str, Tensor], None]
 """(point, x (B, ...))."""
 
@@ -66,7 +66,10 @@ class FakeQuantized(LayerModule):
         self.visitor: Visitor | None = None
         """Shown every activation, before it is rounded."""
         self.exact = False  # whether the present layer, or pass, rounds nothing
-        self.index = {name: i for i, name in enumerate(_points(self))}
+        self.ops = lower_network(network.active, hard_swish)
+        self.outputs = output_points(network.active, network.outputs)
+        self.same_range = range_points(self.ops)
+        self.index = {op.point: i for i, op in enumerate(op for op in self.ops if not op.pools)}
         bounds = [(0.0, 0.0)] * len(self.index) if ranges is None else _bounds(ranges, list(self.index))
         self.activations = ranges is not None
         device = next(network.parameters()).device
@@ -100,101 +103,65 @@ class FakeQuantized(LayerModule):
         """(low, high) of every activation by point, the image's among them."""
         low, high = self._shifted(slice(None))
         pairs = zip(low.tolist(), high.tolist(), strict=True)
-        return {"image": IMAGE_RANGE} | dict(zip(self.index, pairs, strict=True))
+        return {IMAGE: IMAGE_RANGE} | dict(zip(self.index, pairs, strict=True))
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, r, r) -> (B, num_classes)
+    def forward(self, x: Tensor) -> Any:
+        """(B, 3, r, r) -> (B, num_classes); with several outputs a dictionary of tensors by point."""
         delayed = not self.activations or (self.training and bool(self.passes < self.delay))
-        self.exact, source = delayed, "image"
-        x = self._image(x)
-        for i, layer in enumerate(self.active):
-            if self.network.dropout and layer.name == "classifier":
-                x = F.dropout(x, self.network.dropout, self.training)
-            kept = layer.name in self.keep_float
-            self.exact = delayed or kept
-            x = self._layer(x, layer, source)
-            source = source if layer.kind == "maxpool" else layer.name
-            if kept and not delayed and not any(after.name in self.keep_float for after in self.active[i + 1 : i + 2]):
-                self.exact = False
-                x = self._round(x, source)
+        values = {IMAGE: self._image(x, exact=delayed)}
+        for op, unused in last_reads(self.ops, self.outputs):
+            self.exact = delayed or op.layer in self.keep_float
+            inputs = [self._read(point, values[point], delayed) for point in op.inputs]
+            if op.kind == "linear" and op.layer == CLASSIFIER and self.network.dropout:
+                inputs[0] = F.dropout(inputs[0], self.network.dropout, self.training)
+            y = self._compute(op, inputs)
+            # The largest of rounded values is one of them; their mean is not, and is rounded once more.
+            values[op.point] = y if op.kind == "maxpool" else self._round(y, op.point) if op.pools else self._point(y, op.point)
+            for point in unused:
+                del values[point]
         if self.training:
             self.passes += 1
-        return x
+        self.exact = delayed
+        found = {point: self._read(point, values[point], delayed) for point in self.outputs}
+        return found if self.network.outputs else found[self.outputs[0]]
 
-    # One method a kind of layer, as in the twin: (B, inp, H, W) -> (B, out, H/stride, W/stride). source: the point of x.
+    def _read(self, point: str, x: Tensor, delayed: bool) -> Tensor:
+        """What an operation reads: a value that was computed in float is rounded when integers are computed from it."""
+        kept = point.partition(".")[0] in self.keep_float
+        return self._round(x, point) if kept and not delayed and not self.exact else x
 
-    def _layer(self, x: Tensor, layer: Layer, source: str) -> Tensor:
-        part = self.network.parts[layer.name]
-        if isinstance(part, Conv):
-            return self._conv_layer(x, layer, part)
-        if isinstance(part, MBConv):
-            return self._mbconv(x, layer, part)
-        if isinstance(part, Bottleneck):
-            return self._bottleneck(x, layer, part, source)
-        if isinstance(part, Linear):
-            y = F.linear(x, self._rounded(part.weight, layer), part.bias)
-            return self._activate(y, layer, layer.name)
-        # The largest of rounded values is one of them; a mean is not.
-        return part(x, layer) if layer.kind == "maxpool" else self._point(part(x, layer), layer.name)
+    def _compute(self, op: Op, inputs: list[Tensor]) -> Tensor:
+        """An operation with its activation: inputs (B, C, H, W) or (B, C)."""
+        [x, *others] = inputs
+        if op.weights is not None:
+            weight, bias = layer_weights(self.network, op)
+            weight = self._rounded(weight, op)
+            if op.kind == "linear":
+                y = F.linear(x, weight, bias)
+            elif op.kind == "depthwise":
+                y = depthwise_conv(x, weight, op.stride, op.padding) + _column(bias)
+            else:
+                y = convolve(x, weight, bias, op.stride, op.padding)
+            return activate(y + op.constant if op.constant else y, op.act)
+        if op.kind in ("maxpool", "avgpool"):
+            return max_pool(x, op.kernel, op.stride, op.padding) if op.kind == "maxpool" else _mean_pool(x, op)
+        if op.kind in ("mean", "flat_mean"):
+            return x.mean(dim=(2, 3), keepdim=op.kind == "mean")
+        if op.kind == "hard_swish":
+            return F.hardswish(x)
+        arithmetic: dict[str, Callable[[], Tensor]] = {
+            "add": lambda: x + others[0],
+            "mul": lambda: x * others[0],
+            "divide": lambda: x / op.constant,
+            "shift": lambda: x + op.constant,
+        }
+        return activate(arithmetic[op.kind](), op.act)
 
-    def _conv_layer(self, x: Tensor, layer: Layer, part: Conv) -> Tensor:
-        y = self._conv(x, layer, part.conv, layer.stride)
-        if not layer.residual:
-            return self._activate(y, layer, layer.name)
-        return self._point(x + self._activate(y, layer, f"{layer.name}.conv"), layer.name)
+    def _rounded(self, weight: Tensor, op: Op) -> Tensor:
+        return quantize_weight(weight) if self.weights and op.layer not in self.keep_float else weight
 
-    def _mbconv(self, x: Tensor, layer: Layer, part: MBConv) -> Tensor:
-        y, name = x, layer.name
-        if part.expand is not None:
-            y = self._activate(self._conv(x, layer, part.expand), layer, f"{name}.expand")
-        y = self._activate(self._depthwise(y, layer, part.depthwise), layer, f"{name}.depthwise")
-        if part.se is not None:
-            gate = self._point(y.mean(dim=(2, 3), keepdim=True), f"{name}.se.pool")  # (B, mid, 1, 1)
-            gate = F.conv2d(gate, self._rounded(part.se.reduce.weight, layer), part.se.reduce.bias)
-            gate = self._point(F.relu(gate), f"{name}.se.reduce")  # (B, se, 1, 1)
-            gate = F.conv2d(gate, self._rounded(part.se.expand.weight, layer), part.se.expand.bias)
-            gate = self._point(F.relu6(gate + 3), f"{name}.se.expand")
-            y = self._point(y * self._point(gate / 6, f"{name}.se.gate"), f"{name}.se")
-        y = self._conv(y, layer, part.project)
-        return self._point(x + self._point(y, f"{name}.project"), name) if layer.residual else self._point(y, name)
-
-    def _bottleneck(self, x: Tensor, layer: Layer, part: Bottleneck, source: str) -> Tensor:
-        name = layer.name
-        y = self._activate(self._conv(x, layer, part.reduce), layer, f"{name}.reduce")
-        y = self._activate(self._conv(y, layer, part.spatial, layer.stride), layer, f"{name}.spatial")
-        y = self._point(self._conv(y, layer, part.restore), f"{name}.restore")
-        if part.shortcut is not None:
-            if layer.stride > 1:
-                # TFLite's average pool has the same scale in and out.
-                x = self._round(F.avg_pool2d(x, layer.stride, layer.stride, ceil_mode=True), source)
-            x = self._point(self._conv(x, layer, part.shortcut), f"{name}.shortcut")
-        return self._activate(x + y, layer, name)
-
-    # What the layers are made of.
-
-    def _conv(self, x: Tensor, layer: Layer, part: ConvBN, stride: int = 1) -> Tensor:
-        weight, bias = fold(part.weight, part.bn)
-        return F.conv2d(x, self._rounded(weight, layer), bias, stride, weight.shape[-1] // 2)
-
-    def _depthwise(self, x: Tensor, layer: Layer, part: Depthwise) -> Tensor:
-        weight, bias = fold(part.weight, part.bn)
-        return depthwise_conv(x, self._rounded(weight, layer), layer.stride) + bias[:, None, None]
-
-    def _activate(self, x: Tensor, layer: Layer, name: str) -> Tensor:
-        """The activation of a layer and its point. Inside a hard swish are more: NAME.sum before it, and NAME.sixth and
-        NAME.gate for the factors of the composed form."""
-        if layer.act != "h_swish":
-            return self._point(activate(x, layer.act), name)
-        x = self._point(x, f"{name}.sum")
-        if self.hard_swish == "fused":
-            return self._point(F.hardswish(x), name)
-        sixth = self._point(x / 6, f"{name}.sixth")
-        return self._point(sixth * self._point(F.relu6(x + 3), f"{name}.gate"), name)
-
-    def _rounded(self, weight: Tensor, layer: Layer) -> Tensor:
-        return quantize_weight(weight) if self.weights and layer.name not in self.keep_float else weight
-
-    def _image(self, x: Tensor) -> Tensor:
-        if self.exact:
+    def _image(self, x: Tensor, exact: bool) -> Tensor:
+        if exact:
             return x
         low, high = (x.new_tensor(bound) for bound in IMAGE_RANGE)
         return quantize_activation(x + (high - low) / (2 * LEVELS), low, high)  # bytes as they are
@@ -209,9 +176,10 @@ class FakeQuantized(LayerModule):
     def _round(self, x: Tensor, name: str) -> Tensor:
         if self.exact:
             return x
-        if name == "image":
+        point = self.same_range[name]
+        if point == IMAGE:
             return quantize_activation(x, *(x.new_tensor(bound) for bound in IMAGE_RANGE))
-        low, high = self._shifted(self.index[name], x.numel() // len(x))
+        low, high = self._shifted(self.index[point], x.numel() // len(x))
         return quantize_activation(x, low, high)
 
     def _shifted(self, i: int | slice, features: int = 1) -> tuple[Tensor, Tensor]:
@@ -248,21 +216,32 @@ def fold(weight: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     return (weight.double() * scale[:, None, None, None]).float(), bias.float()
 
 
-@torch.no_grad()
-def part_scales(network: Network) -> dict[str, Tensor]:
-    """The scales (out,) of the weights of every convolution and linear layer of a stand-alone network.
+def layer_weights(network: Network, op: Op) -> tuple[Tensor, Tensor | None]:
+    """The weights (out, ...) and bias (out,) of an operation of a stand-alone network, its batch norm folded in."""
+    module = network.parts.get_submodule(str(op.weights))
+    weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
+    if not op.norm:
+        return weight, bias
+    norm = module.get_submodule("bn")
+    assert isinstance(norm, BatchNorm)
+    return fold(weight, norm)
 
-    By layer and part, as `block_1.expand` or `classifier`; parts are named as the submodules.
-    """
-    found = {}
-    for layer in network.active:
-        for name, module in network.parts[layer.name].named_modules():
-            key = f"{layer.name}.{name}".removesuffix(".")
-            if isinstance(module, ConvBN | Depthwise):
-                found[key] = weight_scales(fold(module.weight, module.bn)[0])
-            elif isinstance(module, nn.Conv2d | Linear):
-                found[key] = weight_scales(module.weight)
-    return found
+
+@torch.no_grad()
+def scales_by_weights(network: Network) -> dict[str, Tensor]:
+    """The scales (out,) of all weights of a stand-alone network, by their names in its operations, as `block_1.expand`."""
+    ops = lower_network(network.active)
+    return {op.weights: weight_scales(layer_weights(network, op)[0]) for op in ops if op.weights is not None}
+
+
+def _mean_pool(x: Tensor, op: Op) -> Tensor:
+    return F.avg_pool2d(x, op.kernel, op.stride, ceil_mode=True)
+
+
+def _column(bias: Tensor | None) -> Tensor:
+    """A bias (C,) as it is added to maps (B, C, H, W)."""
+    assert bias is not None
+    return bias[:, None, None]
 
 
 def _scaled(x: Tensor, share: float) -> Tensor:
@@ -270,19 +249,9 @@ def _scaled(x: Tensor, share: float) -> Tensor:
     return x.detach() + share * (x - x.detach())
 
 
-@torch.no_grad()
-def _points(net: FakeQuantized) -> list[str]:
-    """The names of all activations but the image, in the order they are computed."""
-    first, names = net.active[0], list[str]()
-    net.visitor = lambda name, x: names.append(name)
-    net.eval()(next(net.parameters()).new_zeros(1, first.inp, first.resolution, first.resolution))
-    net.visitor = None
-    return names
-
-
 def _bounds(ranges: Ranges, names: Sequence[str]) -> list[tuple[float, float]]:
     """The ranges of the named points, checked."""
-    if unknown := sorted(set(ranges) - {*names, "image"}):
+    if unknown := sorted(set(ranges) - {*names, IMAGE}):
         raise ValueError(f"ranges: {unknown[0]} is not an activation of this network")
     for name in names:
         if name not in ranges:

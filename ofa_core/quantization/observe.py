@@ -10,7 +10,8 @@ from torch import Tensor
 from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import AVERAGE_DECAY, FakeQuantized
 from ofa_core.quantization.grid import IMAGE_RANGE, LEVELS
-from ofa_core.quantization.params import Calibration, HardSwish
+from ofa_core.quantization.params import Calibration
+from ofa_core.space.ops import HardSwish
 
 OUTLIERS = 1e-4
 """Share of values that percentile leaves out on either side; the source's 99.99 %."""

@@ -4,8 +4,6 @@ from typing import Literal
 
 Quantization = Literal["post", "aware"]
 """post: ranges are observed after training. aware: trained with the rounding of the integer file."""
-HardSwish = Literal["fused", "composed"]
-"""How integer files compute x / 6 * relu6(x + 3): in one operator or in three."""
 Calibration = Literal["minmax", "moving_average", "percentile", "mse"]
 """How ranges come from what activations were on images.
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ofa_core.convert.hard_swish import choose_hard_swish
 from ofa_core.convert.integer import calibrate, quantize
-from ofa_core.convert.network import build_twin
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.tflite import convert_float
 from ofa_core.evaluation.evaluate import measure
 from ofa_core.evaluation.params import EvaluateParams
@@ -38,11 +38,9 @@ def measure_baseline(
     r = net.active[0].resolution
     hard_swish, _ = choose_hard_swish(export.hard_swish, net.active)
     images = to_rgb(resize(train.images[: export.calibration_images], r))
-    ranges, float_file = (
-        calibrate(net, images, export.calibration, hard_swish),
-        convert_float(build_twin(net, hard_swish=hard_swish)),
-    )
-    content = {"uint8": quantize(float_file, ranges), "float": float_file}
+    ranges, whole = calibrate(net, images, export.calibration, hard_swish), tf_network(net, hard_swish=hard_swish)
+    float_file = convert_float(whole)
+    content = {"uint8": quantize(float_file, whole.ops, ranges), "float": float_file}
     with tempfile.TemporaryDirectory() as folder:
         models = {kind: Path(folder, f"{weights.stem}_{kind}.tflite") for kind in content}
         for kind, path in models.items():

@@ -88,3 +88,23 @@ class TFLiteModel:
             scale, zero_point = self.output_details["quantization"]
             output = (output.astype(np.float32) - zero_point) * np.float32(scale)
         return output
+
+    # What a model that keeps all of its tensors holds after a run; indices are those of the file's tensors.
+
+    def steps(self, index: int) -> np.ndarray | None:
+        """The integers of an int8 tensor less its zero point; None for a tensor of another type."""
+        details, values = self._tensor(index)
+        return values.astype(int) - details["quantization"][1] if details["dtype"] == np.int8 else None
+
+    def tensor(self, index: int) -> np.ndarray:
+        """The float64 values that a tensor stands for."""
+        (details, values), scale = self._tensor(index), self.scale_of(index)
+        return values.astype(np.float64) if scale == 0 else (values.astype(np.float64) - details["quantization"][1]) * scale
+
+    def scale_of(self, index: int) -> float:
+        """The scale of a tensor; 0 for a float one."""
+        return float(self._tensor(index)[0]["quantization"][0])
+
+    def _tensor(self, index: int) -> tuple[Any, np.ndarray]:
+        # The public get_tensor_details describes all tensors at once, which takes longer than running the model.
+        return self.interpreter._get_tensor_details(index, 0), self.interpreter.get_tensor(index)

@@ -1,15 +1,20 @@
-"""The layer record: the one description of a network that cost, torch, TensorFlow, ONNX and latency tables share.
+"""The layer record, and what a layer is made of: the one description of a network that everything else interprets.
 
-A network is a list of `Layer`s in the order they run. `ofa_core.space.mobile` writes such lists from architectures, and
-`ofa_core.space.netconfig` reads them off published configurations.
+A network is a list of `Layer`s in the order they run. Search spaces write such lists from architectures
+(`ofa_core.space.mobile`, `resnet`), `netconfig` reads them off published configurations. A layer reads the output of the one
+before it, or the point that its `source` names, so that a list may describe a graph.
+
+`lower` is the one place that knows what each kind of layer consists of; its elastic module in `ofa_core.nn` computes the same.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import Any, Literal, NamedTuple
+
+from ofa_core.space.ops import IMAGE, Activation, HardSwish, Op, Padding, pads
 
 Kind = Literal["conv", "mbconv", "bottleneck", "maxpool", "avgpool", "linear"]
-Activation = Literal["none", "relu", "relu6", "h_swish"]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -26,12 +31,12 @@ class Layer:
     """One layer with everything needed to count, build, convert or time it. All maps are square.
 
     kind:
-      conv        convolution, batch norm (where bn_eps is set) and activation; `residual` adds the input afterwards
+      conv        convolution, batch norm and activation; `residual` adds the input afterwards
       mbconv      1x1 expansion (left out when mid == inp), depthwise k x k, squeeze-excite (se > 0), 1x1 projection
       bottleneck  ResNet-D: 1x1, 3x3, 1x1; the shortcut is the input, or (not residual) average pool and 1x1 convolution
-      maxpool     3x3 with padding 1
-      avgpool     over the whole map; the result has no spatial axes
-      linear      on a vector
+      maxpool     over k x k windows
+      avgpool     over the whole map; the result is a vector
+      linear      of a vector
     """
 
     name: str = field(compare=False)
@@ -45,6 +50,8 @@ class Layer:
     """Output channels."""
     kernel: int = 1
     stride: int = 1
+    padding: Padding = "symmetric"
+    """Of the layer's k x k window."""
     act: Activation = "none"
     se: int = 0
     """Squeezed channels of squeeze-excite; 0 is without."""
@@ -55,50 +62,28 @@ class Layer:
     """Epsilon of the batch norms; None is without batch norm."""
     bias: bool = False
     """Whether a linear layer has a bias. Convolutions have none: batch norm follows."""
+    source: str | None = field(default=None, compare=False)
+    """The point it reads: a layer, or a place inside one such as `block_13.expand`. None is the layer before."""
 
-    @cached_property
+    @property
     def out_resolution(self) -> int:
-        """Height and width of the output map (padding is kernel // 2 everywhere)."""
-        if self.kind in ("avgpool", "linear"):
-            return 1
-        return -(-self.resolution // self.stride)
+        """Height and width of the output map; 1 for a vector."""
+        return _facts(self).out_resolution
 
-    @cached_property
+    @property
     def macs(self) -> int:
-        """Multiply-accumulates of the convolutions and linear layers of one image; squeeze-excite's are included."""
-        before, after = self.resolution**2, self.out_resolution**2
-        if self.kind == "conv":
-            return self.inp * self.out * self.kernel**2 * after
-        if self.kind == "linear":
-            return self.inp * self.out
-        if self.kind == "mbconv":
-            expansion = 0 if self.mid == self.inp else self.inp * self.mid * before
-            depthwise = self.mid * self.kernel**2 * after
-            return expansion + depthwise + 2 * self.mid * self.se + self.mid * self.out * after
-        if self.kind == "bottleneck":
-            shortcut = 0 if self.residual else self.inp * self.out * after
-            convolutions = self.inp * self.mid * before + (self.mid**2 * self.kernel**2 + self.mid * self.out) * after
-            return convolutions + shortcut
-        return 0
+        """Multiply-accumulates of the convolutions and linear layers of one image, those of squeeze-excite included."""
+        return _facts(self).macs
 
-    @cached_property
+    @property
     def params(self) -> int:
         """Trainable numbers: weights, biases, and scale and shift of batch norms."""
-        norm = 0 if self.bn_eps is None else 2
-        if self.kind == "conv":
-            return self.inp * self.out * self.kernel**2 + norm * self.out
-        if self.kind == "linear":
-            return self.inp * self.out + (self.out if self.bias else 0)
-        if self.kind == "mbconv":
-            expansion = 0 if self.mid == self.inp else self.inp * self.mid + norm * self.mid
-            depthwise = self.mid * self.kernel**2 + norm * self.mid
-            squeeze = 2 * self.mid * self.se + self.se + self.mid if self.se else 0
-            return expansion + depthwise + squeeze + self.mid * self.out + norm * self.out
-        if self.kind == "bottleneck":
-            shortcut = 0 if self.residual else self.inp * self.out + norm * self.out
-            weights = self.inp * self.mid + self.mid**2 * self.kernel**2 + self.mid * self.out
-            return weights + norm * (2 * self.mid + self.out) + shortcut
-        return 0
+        return _facts(self).params
+
+    @property
+    def window(self) -> Op | None:
+        """The operation that slides a window over the map, the largest if there are several; None for a layer without one."""
+        return _facts(self).window
 
     @cached_property
     def key(self) -> str:
@@ -107,8 +92,11 @@ class Layer:
         parts += [f"{self.out_resolution}x{self.out_resolution}x{self.out}"]
         if self.mid:
             parts.append(f"mid:{self.mid}")
-        if self.kind in ("conv", "mbconv", "bottleneck", "maxpool"):
+        if self.window is not None:
             parts += [f"kernel:{self.kernel}", f"stride:{self.stride}"]
+            size, window = self.window.resolution, (self.kernel, self.stride)
+            if pads(self.padding, size, *window) != pads("symmetric", size, *window):
+                parts.append(self.padding)
         if self.act != "none":
             parts.append(self.act)
         if self.se:
@@ -116,3 +104,161 @@ class Layer:
         if self.residual:
             parts.append("residual")
         return "-".join(parts)
+
+
+class _Facts(NamedTuple):
+    """What `Layer` answers from its operations."""
+
+    out_resolution: int
+    macs: int
+    params: int
+    window: Op | None
+
+
+@cache
+def _facts(layer: Layer) -> _Facts:
+    """Worked out once for all layers of a shape; spaces make the same few thousand shapes over and over."""
+    ops = lower(layer)
+    windows = [op for op in ops if op.kind in ("conv", "depthwise", "maxpool")]
+    window = max(windows, key=lambda op: (op.kernel, op.stride), default=None)
+    return _Facts(ops[-1].out_resolution, sum(op.macs for op in ops), sum(op.params for op in ops), window)
+
+
+# --------------------------------------------------------------------------------------------------------------- lowering
+
+
+def lower(layer: Layer, hard_swish: HardSwish = "composed", source: str = IMAGE) -> list[Op]:
+    """The operations of one layer, in the order they run. The last one computes the point named like the layer.
+
+    hard_swish: the form to spell h_swish out in. source: the point it reads where the record names none.
+
+    Points inside a layer NAME: NAME.expand, NAME.depthwise, NAME.se.pool, NAME.se.reduce, NAME.se.expand (before the division
+    by 6), NAME.se.gate, NAME.se (the product); NAME.reduce, NAME.spatial, NAME.pool, NAME.shortcut; NAME.conv, NAME.project or
+    NAME.restore for what a residual is added to. Before a point P with a hard swish lies P.sum, and in the composed form also
+    P.gate and P.sixth.
+    """
+    return list(_LOWERINGS[layer.kind](_Writer(layer, hard_swish), layer.source or source))
+
+
+class _Writer:
+    """Writes operations of one layer, whose sizes they share; methods return the operations, of which the last is read next."""
+
+    def __init__(self, layer: Layer, hard_swish: HardSwish) -> None:
+        self.layer, self.hard_swish = layer, hard_swish
+
+    def op(self, kind: Any, point: str, *inputs: str, channels: int, resolution: int, **fields: Any) -> Op:
+        """An operation; `point` is relative to the layer: "" is the layer's own. channels: in and out, unless fields say."""
+        name = ".".join(filter(None, (self.layer.name, point)))
+        return Op(**({"kind": kind, "point": name, "inputs": inputs, "inp": channels, "out": channels} | fields),
+                  resolution=resolution)  # fmt: skip
+
+    def weighted(
+        self, kind: Any, part: str, x: str, inp: int, out: int, r: int, *, point: str | None = None, act: Activation = "none",
+        **fields: Any,
+    ) -> list[Op]:  # fmt: skip
+        """Weights of the submodule `part`, with a batch norm unless fields say otherwise, and the activation after them."""
+        weights = ".".join(filter(None, (self.layer.name, part)))
+        place = part if point is None else point
+        op = self.op(kind, place, x, channels=inp, resolution=r, **({"out": out, "weights": weights, "norm": True} | fields))
+        return self.activated(op, act)
+
+    def activated(self, op: Op, act: Activation) -> list[Op]:
+        """An operation and its activation: one op where it can be fused, else with those of the hard swish after it."""
+        if act != "h_swish":
+            return [replace(op, act=act)]
+        before, after = replace(op, point=f"{op.point}.sum"), {"channels": op.out, "resolution": op.out_resolution}
+        place = op.point.removeprefix(self.layer.name).removeprefix(".")
+
+        def inside(kind: str, name: str, *inputs: str, **fields: Any) -> Op:
+            return self.op(kind, ".".join(filter(None, (place, name))), *inputs, **after, **fields)
+
+        if self.hard_swish == "fused":
+            return [before, inside("hard_swish", "", before.point)]
+        gate = inside("shift", "gate", before.point, constant=3.0, act="relu6")
+        sixth = inside("divide", "sixth", before.point, constant=6.0)
+        return [before, gate, sixth, inside("mul", "", sixth.point, gate.point)]
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """The fields of the operation with the layer's k x k window."""
+        return {"kernel": self.layer.kernel, "stride": self.layer.stride, "padding": self.layer.padding}
+
+
+def _conv(write: _Writer, x: str) -> Iterator[Op]:
+    layer = write.layer
+    point = "conv" if layer.residual else ""
+    ops = write.weighted("conv", "conv", x, layer.inp, layer.out, layer.resolution, point=point, act=layer.act, **write.window)
+    yield from ops
+    if layer.residual:
+        yield write.op("add", "", x, ops[-1].point, channels=layer.out, resolution=ops[-1].out_resolution)
+
+
+def _mbconv(write: _Writer, x: str) -> Iterator[Op]:
+    layer, r = write.layer, write.layer.resolution
+    y = x
+    if layer.mid != layer.inp:
+        ops = write.weighted("conv", "expand", x, layer.inp, layer.mid, r, act=layer.act)
+        yield from ops
+        y = ops[-1].point
+    ops = write.weighted("depthwise", "depthwise", y, layer.mid, layer.mid, r, act=layer.act, **write.window)
+    yield from ops
+    y, r = ops[-1].point, ops[-1].out_resolution
+    if layer.se:
+        yield from (ops := _squeeze_excite(write, y, r))
+        y = ops[-1].point
+    point = "project" if layer.residual else ""
+    yield from (ops := write.weighted("conv", "project", y, layer.mid, layer.out, r, point=point))
+    if layer.residual:
+        yield write.op("add", "", x, ops[-1].point, channels=layer.out, resolution=r)
+
+
+def _squeeze_excite(write: _Writer, x: str, r: int) -> list[Op]:
+    """Gates from pooled features; the hard sigmoid is relu6(x + 3) / 6, its first part at the end of a convolution."""
+    layer = write.layer
+    plain: dict[str, Any] = {"norm": False, "bias": True}
+    pool = write.op("mean", "se.pool", x, channels=layer.mid, resolution=r)
+    [reduce] = write.weighted("conv", "se.reduce", pool.point, layer.mid, layer.se, 1, act="relu", **plain)
+    [expand] = write.weighted("conv", "se.expand", reduce.point, layer.se, layer.mid, 1, act="relu6", constant=3.0, **plain)
+    gate = write.op("divide", "se.gate", expand.point, channels=layer.mid, resolution=1, constant=6.0)
+    return [pool, reduce, expand, gate, write.op("mul", "se", x, gate.point, channels=layer.mid, resolution=r)]
+
+
+def _bottleneck(write: _Writer, x: str) -> Iterator[Op]:
+    layer, r = write.layer, write.layer.resolution
+    yield from (reduce := write.weighted("conv", "reduce", x, layer.inp, layer.mid, r, act=layer.act))
+    spatial = write.weighted("conv", "spatial", reduce[-1].point, layer.mid, layer.mid, r, act=layer.act, **write.window)
+    yield from spatial
+    after = spatial[-1].out_resolution
+    yield from (restore := write.weighted("conv", "restore", spatial[-1].point, layer.mid, layer.out, after))
+    if not layer.residual:
+        if layer.stride > 1:
+            pool = write.op("avgpool", "pool", x, channels=layer.inp, resolution=r, kernel=layer.stride, stride=layer.stride)
+            yield pool
+            x = pool.point
+        yield from (shortcut := write.weighted("conv", "shortcut", x, layer.inp, layer.out, after))
+        x = shortcut[-1].point
+    total = write.op("add", "", x, restore[-1].point, channels=layer.out, resolution=after)
+    yield from write.activated(total, layer.act)
+
+
+def _maxpool(write: _Writer, x: str) -> Iterator[Op]:
+    yield write.op("maxpool", "", x, channels=write.layer.out, resolution=write.layer.resolution, **write.window)
+
+
+def _avgpool(write: _Writer, x: str) -> Iterator[Op]:
+    yield write.op("flat_mean", "", x, channels=write.layer.out, resolution=write.layer.resolution)
+
+
+def _linear(write: _Writer, x: str) -> Iterator[Op]:
+    layer = write.layer
+    yield from write.weighted("linear", "", x, layer.inp, layer.out, 1, act=layer.act, norm=False, bias=layer.bias)
+
+
+_LOWERINGS: dict[Kind, Callable[[_Writer, str], Iterable[Op]]] = {
+    "conv": _conv,
+    "mbconv": _mbconv,
+    "bottleneck": _bottleneck,
+    "maxpool": _maxpool,
+    "avgpool": _avgpool,
+    "linear": _linear,
+}

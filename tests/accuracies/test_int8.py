@@ -8,8 +8,6 @@ import pytest
 from ofa_core.accuracies import collect
 from ofa_core.accuracies.collect import collect_int8, int8_top1, sample_archs
 from ofa_core.accuracies.params import CollectParams
-from ofa_core.convert.network import build_twin
-from ofa_core.convert.tflite import convert_uint8
 from ofa_core.evaluation.evaluate import accuracy
 from ofa_core.images.resize import to_rgb
 from ofa_core.nn.network import SuperNetwork
@@ -19,6 +17,7 @@ from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule
+from tests.convert.test_network import integer
 from tests.small_training import SPACE, fresh, train_supernet
 
 
@@ -38,7 +37,7 @@ def test_simulation_is_near_the_exported_file(trained: tuple[SuperNetwork, Evalu
     assert simulated == int8_top1(evaluator, net, arch)
     assert in_float > 0.3
     calibration = to_rgb(evaluator.train.at(20)[evaluator.indices])
-    (tmp_path / "net.tflite").write_bytes(convert_uint8(build_twin(net.extract(arch).eval()), calibration))
+    (tmp_path / "net.tflite").write_bytes(integer(net.extract(arch).eval(), calibration))
     measured = accuracy(tmp_path / "net.tflite", to_rgb(evaluator.val.at(20)), evaluator.val.labels)["top1"]
     assert simulated == pytest.approx(measured, abs=0.02)  # of 160 images
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from ofa_core.convert.folding import fold
-from ofa_core.convert.integer import calibrate
-from ofa_core.convert.network import Twin, build_twin
+from ofa_core.convert.integer import calibrate, convert_integer
+from ofa_core.convert.network import TFNetwork, tf_network
 from ofa_core.convert.onnx import export_onnx
 from ofa_core.convert.operators import operators
 from ofa_core.convert.params import ConversionParams
 from ofa_core.convert.tensorflow import tf
-from ofa_core.convert.tflite import convert_float, convert_part, convert_uint8
+from ofa_core.convert.tflite import convert_float, convert_part
 from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.network import Network
 from ofa_core.nn.recalibration import recalibrate
@@ -80,19 +80,24 @@ def torch_probabilities(network, images):
         return torch.softmax(network(normalised(images)), dim=1).numpy()
 
 
+def integer(network, images, hard_swish="composed"):
+    """The uint8 file of a network, calibrated on images."""
+    return convert_integer(network, calibrate(network, images, "minmax", hard_swish), hard_swish)
+
+
 @pytest.fixture(scope="module", params=NETWORKS, ids=[name for name, *_ in NETWORKS])
 def exported(request):
     name, width_mult, resolution = request.param
     network = make_network(name, width_mult, resolution)
-    return name, network, resolution, build_twin(network)
+    return name, network, resolution, tf_network(network)
 
 
 def test_float_tflite_and_onnx_agree_with_torch(exported):
-    _, network, resolution, twin = exported
+    _, network, resolution, whole = exported
     images = random_images(4, resolution)
     expected = torch_probabilities(network, images)
     assert expected.std() > 0.01  # they say something
-    np.testing.assert_allclose(TFLiteModel(convert_float(twin)).predict(images), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(TFLiteModel(convert_float(whole)).predict(images), expected, rtol=0, atol=1e-5)
     content = export_onnx(network, resolution)
     session = onnxruntime.InferenceSession(content)
     rows = normalised(images).numpy()
@@ -101,8 +106,8 @@ def test_float_tflite_and_onnx_agree_with_torch(exported):
 
 
 def test_uint8_takes_bytes_and_gives_probabilities(exported):
-    name, network, resolution, twin = exported
-    model = TFLiteModel(convert_uint8(twin, random_images(16, resolution)))
+    name, network, resolution, _ = exported
+    model = TFLiteModel(integer(network, random_images(16, resolution)))
     assert model.size == (resolution, resolution)
     assert model.input_details["dtype"] == model.output_details["dtype"] == np.uint8
     scale, zero_point = model.input_details["quantization"]
@@ -122,7 +127,7 @@ def test_uint8_takes_bytes_and_gives_probabilities(exported):
 
 def test_operators_of_relu6_networks():
     network = make_network("ofa_small", None, 20)
-    twin = build_twin(network)
+    whole = tf_network(network)
     blocks = [layer for layer in network.active if layer.kind == "mbconv"]
     strided_on_even = sum(layer.stride == 2 and layer.resolution % 2 == 0 for layer in network.active)
     expected = {
@@ -134,8 +139,8 @@ def test_operators_of_relu6_networks():
         "FULLY_CONNECTED": 2,
         "SOFTMAX": 1,
     }  # ReLU6 and biases are inside these
-    assert +operators(convert_float(twin)) == expected
-    assert operators(convert_uint8(twin, random_images(2, 20))) == expected | {"QUANTIZE": 2}  # uint8 to int8 and back
+    assert +operators(convert_float(whole)) == expected
+    assert operators(integer(network, random_images(2, 20))) == expected | {"QUANTIZE": 2}  # uint8 to int8 and back
 
 
 def test_hard_swish_fused_and_composed_are_equal():
@@ -144,10 +149,10 @@ def test_hard_swish_fused_and_composed_are_equal():
     expected = torch_probabilities(network, images)
     swishes = sum({"conv": 1, "linear": 1, "mbconv": 2}[x.kind] for x in network.active if x.act == "h_swish")
     for hard_swish, count in (("fused", swishes), ("composed", 0)):
-        twin = build_twin(network, hard_swish=hard_swish)
-        content = convert_float(twin)
+        whole = tf_network(network, hard_swish=hard_swish)
+        content = convert_float(whole)
         np.testing.assert_allclose(TFLiteModel(content).predict(images), expected, rtol=0, atol=1e-5)
-        for found in (operators(content), operators(convert_uint8(twin, images))):
+        for found in (operators(content), operators(integer(network, images, hard_swish))):
             assert found["HARD_SWISH"] == count
             assert found["DEQUANTIZE"] == found["RELU6"] == found["RELU"] == 0
 
@@ -155,36 +160,34 @@ def test_hard_swish_fused_and_composed_are_equal():
 def test_parts_of_a_network_run_after_one_another():
     network = make_network("ofa_small_se", None, 20)
     weights, x = fold(network), random_images(1, 20).astype(np.float32) / 127.5 - 1
-    whole = Twin(network.active, weights, softmax=False).function(tf.constant(x))["output"].numpy()
+    whole = TFNetwork(network.active, weights, softmax=False).function(tf.constant(x))["output"].numpy()
     for layer in network.active:
-        x = Twin([layer], weights, softmax=False).function(tf.constant(x))["output"].numpy()
+        x = TFNetwork([layer], weights, softmax=False).function(tf.constant(x))["output"].numpy()
     np.testing.assert_allclose(x, whole, atol=1e-5)
 
 
 def test_bad_input_is_one_clear_line():
     network = make_network("ofa_small", None, 20)
-    twin = build_twin(network)
+    whole = tf_network(network)
     for images in (random_images(0, 20), random_images(2, 24), random_images(2, 20).astype(np.float32)):
         with pytest.raises(ValueError, match="calibration images: "):
             calibrate(network, images, "minmax", "composed")
-        with pytest.raises(ValueError, match=r"calibration (images|inputs): "):
-            convert_uint8(twin, images)
     with pytest.raises(ValueError, match="calibration inputs"):
-        convert_part(twin, np.zeros((0, 20, 20, 3)))
+        convert_part(whole, np.zeros((0, 20, 20, 3)))
     with pytest.raises(ValueError, match="classifier: does not take the output of first_conv"):
-        Twin([network.active[0], network.active[-1]], fold(network))
-    with pytest.raises(ValueError, match=r"first_conv: conv\.kernel is missing"):
-        Twin(network.active, {})
+        TFNetwork([network.active[0], network.active[-1]], fold(network))
+    with pytest.raises(ValueError, match=r"first_conv\.conv: kernel is missing"):
+        TFNetwork(network.active, {})
     with pytest.raises(ValueError, match="resolution: 24, the network is made for 20"):
         export_onnx(network, 24)
     network.parts["block_1"].project.weight.data[0] = float("nan")
-    with pytest.raises(ValueError, match=r"block_1: project\.kernel holds values that are not finite"):
+    with pytest.raises(ValueError, match=r"block_1\.project: kernel holds values that are not finite"):
         fold(network)
     with pytest.raises(ValueError, match="not finite"):
         export_onnx(network, 20)
     with pytest.raises(ValueError, match="not a TFLite file"):
         make_interpreter(b"")
-    model = TFLiteModel(convert_float(twin))
+    model = TFLiteModel(convert_float(whole))
     assert model.predict(random_images(0, 20)).shape == (0, 10)
     with pytest.raises(ValueError, match="the model takes uint8"):
         model.predict(random_images(1, 24))
@@ -207,9 +210,9 @@ def test_onnx_is_tidy():
 def files_of_a_network():
     """The uint8, the float and the ONNX file; the network stays as it was."""
     network = make_network("ofa_small_se", None, 20)
+    uint8_file = integer(network, random_images(4, 20))
     before = copy.deepcopy(network.train().state_dict())
-    twin = build_twin(network)
-    files = convert_uint8(twin, random_images(4, 20)), convert_float(twin), export_onnx(network, 20)
+    files = uint8_file, convert_float(tf_network(network)), export_onnx(network, 20)
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     return files

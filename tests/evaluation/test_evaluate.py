@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ofa_core.convert.network import build_twin
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.tflite import convert_float
 from ofa_core.evaluation import evaluate as evaluation
 from ofa_core.evaluation.evaluate import accuracy, measure
@@ -24,7 +24,7 @@ def test_accuracy_counts_every_image_once(tmp_path: Path, monkeypatch: pytest.Mo
     net = build_supernet(space, 6).extract(space.smallest(24)).eval()
     images = np.random.default_rng(0).integers(0, 256, (23, 24, 24, 3), dtype=np.uint8)
     path = tmp_path / "float.tflite"
-    path.write_bytes(convert_float(build_twin(net)))
+    path.write_bytes(convert_float(tf_network(net)))
     with torch.no_grad():
         ranked = net(to_input(images)).argsort(1, descending=True).numpy()
     assert accuracy(path, images, ranked[:, 0]) == {"top1": 1.0, "top5": 1.0}

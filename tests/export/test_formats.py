@@ -15,7 +15,7 @@ import pytest
 
 from ofa_core.convert.hard_swish import choose_hard_swish
 from ofa_core.convert.integer import calibrate, convert_integer
-from ofa_core.convert.network import build_twin
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.operators import check_operators, operators
 from ofa_core.convert.tensorflow import tf
 from ofa_core.convert.tflite import convert_float
@@ -29,6 +29,7 @@ from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.arch import Arch
+from ofa_core.space.graph import lower_network
 from ofa_core.space.registry import get_space
 from stages import export as stage_export
 from tests.conftest import REPO
@@ -50,8 +51,8 @@ def test_every_format_computes_what_torch_computes(tmp_path):
     network, exported = everything()
     assert set(exported.content) == set(FORMATS)
     found = exported.report["to_torch"]
-    assert set(found) == set(FORMATS) - {"torch"} | {"twin"}
-    for name in ("twin", "float", "saved_model", "frozen", "onnx"):
+    assert set(found) == set(FORMATS) - {"torch"} | {"tensorflow"}
+    for name in ("tensorflow", "float", "saved_model", "frozen", "onnx"):
         assert found[name]["largest_difference"] < 1e-5, name
         assert found[name]["same_top1"] == 1
     assert 1e-6 < found["float16"]["largest_difference"] < 0.02  # weights of 11 significant bits
@@ -99,7 +100,7 @@ def test_operators_are_those_of_the_layers():
     found = exported.report["operators"]
     assert found["uint8"] == found["float"] | {"QUANTIZE": 2}
     assert found["int8"] == found["float"]
-    fused = convert_float(build_twin(network, hard_swish="fused"))
+    fused = convert_float(tf_network(network, hard_swish="fused"))
     with pytest.raises(ValueError, match=r"^float: \d+ operators HARD_SWISH, the layers need 0$"):
         check_operators("float", fused, layers, "composed")
     with pytest.raises(ValueError, match=r"^float: 0 operators HARD_SWISH, the layers need \d+$"):
@@ -137,9 +138,9 @@ def test_some_layers_may_stay_float():
     network, exported = everything()
     images, calibration = random_images(12, 20, seed=1), random_images(8, 20)
     names = tuple(layer.name for layer in network.active if layer.name != "pool")
-    twin, ranges = build_twin(network), calibrate(network, calibration, "minmax", "composed")
+    whole, ranges = tf_network(network), calibrate(network, calibration, "minmax", "composed")
     content = convert_integer(network, ranges, keep_float=names)
-    kept = compare(network, twin, {"uint8": content}, images)["uint8"]["largest_difference"]
+    kept = compare(network, whole, {"uint8": content}, images)["uint8"]["largest_difference"]
     assert kept < 0.2 * exported.report["to_torch"]["uint8"]["largest_difference"]  # the input's rounding is left
     model = TFLiteModel(convert_integer(network, ranges, io="int8", keep_float=("block_1",)))
     assert model.input_details["dtype"] == np.int8
@@ -162,7 +163,7 @@ def test_errors_of_layers_tell_where_the_loss_is():
     weight = broken.parts["block_2"].project.weight.data
     weight.copy_((weight / weight.abs().max() * 2).round() * weight.abs().max() / 2)
     ranges = calibrate(broken, calibration, "minmax", "composed")
-    rows = layer_errors(exported.float_file, convert_integer(broken, ranges), images, ranges)
+    rows = layer_errors(exported.float_file, convert_integer(broken, ranges), images, lower_network(broken.active))
     before = min(row["sqnr_db"] for row in rows if row["layer"] in ("first_conv", "block_0", "block_1"))
     assert [row["sqnr_db"] for row in rows if row["layer"] == "block_2"][-1] < before - 6
 
@@ -180,7 +181,7 @@ def test_kernels_are_compared():
 def test_gates_stop_with_one_line():
     network, exported = everything()
     with pytest.raises(ValueError, match=r"^onnx: differs from torch by 0.01, more than max_float_difference: 0.001$"):
-        check_difference({"twin": {"largest_difference": 0}, "onnx": {"largest_difference": 0.01}}, 1e-3)
+        check_difference({"tensorflow": {"largest_difference": 0}, "onnx": {"largest_difference": 0.01}}, 1e-3)
     with pytest.raises(ValueError, match="differs from torch by nan"):
         check_difference({"float": {"largest_difference": float("nan")}}, 1e-3)
     images = random_images(40, 20, seed=4)
@@ -271,7 +272,7 @@ def test_the_stage_writes_all_or_nothing(monkeypatch, capsys, stage_folder):
     run = functools.partial(run_stage, monkeypatch, capsys, stage_folder)
     code, line = run(max_float_difference="1.0e-12")
     assert code == 2
-    assert line.startswith("error: twin: differs from torch by ")
+    assert line.startswith("error: tensorflow: differs from torch by ")
     assert not list((stage_folder / "build").rglob("*xported*"))
     assert not (stage_folder / "reports").exists()
     assert run(max_float_difference="1.0e-4", max_int8_drop=1, min_kernel_agreement=0, min_simulation_agreement=0) == (0, "")

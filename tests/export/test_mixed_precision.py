@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ofa_core.convert.integer import calibrate, convert_integer
-from ofa_core.convert.network import build_twin
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.tflite import convert_float
 from ofa_core.export.mixed_precision import CANDIDATES, choose_keep_float
 from ofa_core.export.params import ChooseFloatParams
@@ -39,7 +39,7 @@ def test_layers_are_chosen_and_the_file_is_nearer_to_float():
     assert taken
     assert mixed.keep_float == tuple(layer.name for layer in net.active if layer.name in taken)
     assert mixed.latency_ms == 1.1
-    exact = TFLiteModel(convert_float(build_twin(net))).predict(IMAGES)
+    exact = TFLiteModel(convert_float(tf_network(net))).predict(IMAGES)
     with_weights = tuple(layer.name for layer in net.active if layer.params)
     files = [convert_integer(net, ranges_of(net), keep_float=names) for names in ((), mixed.keep_float, with_weights)]
     whole, chosen, least = (np.square(TFLiteModel(file).predict(IMAGES) - exact).mean() for file in files)

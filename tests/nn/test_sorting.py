@@ -2,7 +2,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from ofa_core.nn.sorting import sort_channels, sorted_order, supported_forms
+from ofa_core.nn.ordering import sorted_order
+from ofa_core.nn.sorting import sort_channels, supported_forms
 from ofa_core.space.arch import Arch
 from tests.networks import ALL, TINY, archs, examples, logits, random_net, relative_error
 

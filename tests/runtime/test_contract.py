@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from ofa_core.convert.network import build_twin
+from ofa_core.convert.network import tf_network
 from ofa_core.convert.tensorflow import tf
-from ofa_core.convert.tflite import convert_float, convert_uint8
+from ofa_core.convert.tflite import convert_float
 from ofa_core.runtime.contract import violations
 from ofa_core.runtime.quiet import quiet
 from tests.commands.test_main import ofa
-from tests.convert.test_network import make_network, random_images
+from tests.convert.test_network import integer, make_network, random_images
 
 IMAGE = tf.TensorSpec((1, 8, 8, 3), tf.uint8)
 
@@ -110,9 +110,9 @@ def test_classifiers_of_others(tmp_path):
 
 def test_the_command(capsys, tmp_path):
     """Ours, with 1000 classes and a background; and our float file, whose input is not uint8."""
-    twin = build_twin(make_network("ofa_small", 0.5, 20, classes=1001))
-    (tmp_path / "model.tflite").write_bytes(convert_uint8(twin, random_images(4, 20)))
-    (tmp_path / "model_float.tflite").write_bytes(convert_float(twin))
+    network = make_network("ofa_small", 0.5, 20, classes=1001)
+    (tmp_path / "model.tflite").write_bytes(integer(network, random_images(4, 20)))
+    (tmp_path / "model_float.tflite").write_bytes(convert_float(tf_network(network)))
     code, out, _ = ofa(capsys, "verify", "--contract", "classification", str(tmp_path / "model.tflite"))
     assert (code, out) == (0, "model.tflite: OK\n")
     code, out, _ = ofa(capsys, "verify", "--contract", "classification", str(tmp_path / "model_float.tflite"), "--json")

@@ -1,0 +1,83 @@
+"""Lists of layers as graphs: who reads what, which points are kept for later, and the operations of a whole network."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from ofa_core.space.layers import Layer, lower
+from ofa_core.space.ops import IMAGE, HardSwish, Op
+
+
+class Step(NamedTuple):
+    """A layer in its network. source: the point it reads. taps: points inside it that are read later, or are outputs.
+    unused: points that nothing reads any more once it has run."""
+
+    layer: Layer
+    source: str
+    taps: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def sources(layers: Sequence[Layer]) -> list[str]:
+    """The point that each layer reads: the one it names, or the layer before it; the first reads the image."""
+    before = [IMAGE, *(layer.name for layer in layers)]
+    return [layer.source or source for layer, source in zip(layers, before, strict=False)]
+
+
+def output_points(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> tuple[str, ...]:
+    """The points a network gives: those that are named, or its last layer."""
+    return tuple(outputs) or (layers[-1].name,)
+
+
+def plan(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> list[Step]:
+    """The steps of a network. Raises ValueError that names a layer whose source is not computed before it."""
+    reads, given = sources(layers), output_points(layers, outputs)
+    names = [IMAGE, *(layer.name for layer in layers)]
+    for i, (layer, source) in enumerate(zip(layers, reads, strict=True)):
+        if source.partition(".")[0] not in names[: i + 1]:
+            raise ValueError(f"{layer.name}: source: {source} is not computed before it")
+    for point in given:
+        if point.partition(".")[0] not in names:
+            raise ValueError(f"outputs: {point} is not a point of the network")
+    wanted = {*reads, *given}
+    last = {point: i for i, point in enumerate(reads) if point not in given}
+    steps = []
+    for i, (layer, source) in enumerate(zip(layers, reads, strict=True)):
+        taps = tuple(sorted(point for point in wanted if point.startswith(f"{layer.name}.")))
+        unused = tuple(point for point, reader in last.items() if reader == i)
+        steps.append(Step(layer, source, taps, unused))
+    return steps
+
+
+def lower_network(layers: Sequence[Layer], hard_swish: HardSwish = "composed") -> list[Op]:
+    """The operations of a network in the order they run.
+
+    Raises ValueError that names a layer whose source is not computed before it, or has another shape than the layer takes.
+    """
+    if not layers:
+        raise ValueError("network: no layers")
+    ops: list[Op] = []
+    shapes = {IMAGE: (layers[0].inp, layers[0].resolution)}
+    for layer, source in zip(layers, sources(layers), strict=True):
+        if source not in shapes:
+            raise ValueError(f"{layer.name}: source: {source} is not computed before it")
+        if shapes[source] != (layer.inp, layer.resolution):
+            raise ValueError(f"{layer.name}: does not take the output of {source}")
+        for op in lower(layer, hard_swish, source):
+            shapes[op.point] = (op.out, op.out_resolution)
+            ops.append(op)
+    return ops
+
+
+def range_points(ops: Sequence[Op]) -> dict[str, str]:
+    """For every point, the one whose activation range it has: its own, or that of what a pool reads."""
+    found = {IMAGE: IMAGE}
+    for op in ops:
+        found[op.point] = found[op.inputs[0]] if op.pools else op.point
+    return found
+
+
+def last_reads(ops: Sequence[Op], outputs: Collection[str]) -> Iterator[tuple[Op, list[str]]]:
+    """Every operation with the points that nothing reads any more once it has run."""
+    last = {point: i for i, op in enumerate(ops) for point in op.inputs if point not in outputs}
+    for i, op in enumerate(ops):
+        yield op, [point for point in dict.fromkeys(op.inputs) if last.get(point) == i]
