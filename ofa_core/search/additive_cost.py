@@ -1,7 +1,7 @@
-"""What a budget is about, behind one interface: milliseconds, multiply-accumulates or parameters of encoded architectures.
+"""Costs that a budget can limit, behind one interface: milliseconds, multiply-accumulates or parameters.
 
-Each is a sum over layers that depend on few genes, so it is kept as one vector of table entries for each resolution; the cost
-of an architecture is a gather by integer index and a sum.
+Each cost is a sum over layers, and each layer depends on a few genes. The layer costs of one resolution are stored as one
+vector. The cost of an encoded architecture is then a gather by integer index and a sum.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,21 +15,21 @@ from ofa_core.space.layer_sums import LayerSum
 from ofa_core.space.layers import Layer
 
 UNITS = {"latency_ms": "ms", "macs": "MACs", "params": "parameters"}
-"""The quantities a budget may limit, with their units."""
+"""The quantities that a budget can limit, with their units."""
 
 
 class Table(Protocol):
     """What the search needs of a latency table."""
 
     def predict(self, space: Space, arch: Arch) -> float:
-        """Milliseconds of one network; KeyError naming a layer that the table lacks."""
+        """Milliseconds of one network. Raises KeyError naming a layer that the table lacks."""
 
     def slot_tables(self, space: Space, resolution: int) -> tuple[list[np.ndarray], float]:
-        """Milliseconds of every slot's layer, and what every network takes besides."""
+        """Milliseconds of each slot's layer, and the constant that every network adds."""
 
 
 class AdditiveCost:
-    """The cost of encoded architectures of one space at some resolutions."""
+    """The cost of encoded architectures of one space at the given resolutions."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class AdditiveCost:
         tables: Callable[[int], tuple[list[np.ndarray], float]],
         quantity: str = "latency_ms",
     ) -> None:
-        """tables: of a resolution, the cost of each slot's layer, one axis a gene it depends on, and a constant."""
+        """tables(resolution): the cost of each slot's layer, with one axis per gene it depends on, and a constant."""
         self.space, self.quantity = space, quantity
         self.resolutions = np.array(sorted(set(resolutions)))
         genes, slots = space.genes, space.slots
@@ -58,10 +58,10 @@ class AdditiveCost:
 
     @classmethod
     def latency(cls, space: Space, table: Table, resolutions: Sequence[int]) -> "AdditiveCost":
-        """Milliseconds of a latency table. Raises KeyError, naming it, for a layer of the space that the table lacks."""
+        """Milliseconds from a latency table. Raises KeyError naming a layer of the space that the table lacks."""
         cost = cls(space, resolutions, lambda resolution: table.slot_tables(space, resolution))
         for row, resolution in zip(cost._values, cost.resolutions, strict=True):
-            if np.isnan(row).any():  # prediction names the layer
+            if np.isnan(row).any():  # predict() raises the error that names the layer
                 s = int(np.searchsorted(cost._first, np.flatnonzero(np.isnan(row))[0], side="right")) - 1
                 lacking = np.argwhere(np.isnan(table.slot_tables(space, int(resolution))[0][s]))[0]
                 codes = np.array([[len(gene.choices) - 1 for gene in space.genes]])
@@ -71,12 +71,12 @@ class AdditiveCost:
 
     @classmethod
     def macs(cls, space: Space, resolutions: Sequence[int], num_classes: int = 1000) -> "AdditiveCost":
-        """Multiply-accumulates of one image."""
+        """Multiply-accumulates per image."""
         return cls._count(space, resolutions, num_classes, "macs", lambda layer: layer.macs)
 
     @classmethod
     def params(cls, space: Space, resolutions: Sequence[int], num_classes: int = 1000) -> "AdditiveCost":
-        """Trainable numbers."""
+        """Trainable parameters."""
         return cls._count(space, resolutions, num_classes, "params", lambda layer: layer.params)
 
     @classmethod
@@ -87,7 +87,7 @@ class AdditiveCost:
         return cls(space, resolutions, lambda resolution: (counted.tables(resolution), 0.0), quantity)
 
     def _with_depth(self, s: int, table: np.ndarray) -> np.ndarray:
-        """The flat table of a slot, with the depth as its last axis: 0 where the depth leaves the layer out."""
+        """The flat table of a slot. The depth is its last axis; entries are 0 where the depth skips the layer."""
         depth = self.space.slots[s].depth
         if depth is None:
             return table.ravel()
@@ -95,7 +95,7 @@ class AdditiveCost:
         return np.where(exists, table[..., None], 0.0).ravel()
 
     def of_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """float64 (n,): the cost of codes (n, genes) at resolutions (n,); infinite at one that is not in `self.resolutions`."""
+        """Costs (n,), float64, of codes (n, genes) at resolutions (n,). Infinite at a resolution not in `self.resolutions`."""
         which = np.minimum(np.searchsorted(self.resolutions, resolutions), len(self.resolutions) - 1)
         costs = self._values[which[:, None], self._index(codes)].sum(1) + self._constants[which]
         return np.where(self.resolutions[which] == resolutions, costs, np.inf)
@@ -103,8 +103,11 @@ class AdditiveCost:
     def of_changes(
         self, codes: np.ndarray, resolutions: np.ndarray, changes: Sequence[tuple[Sequence[int], np.ndarray]]
     ) -> list[np.ndarray]:
-        """For each (columns, choices (options, columns)): the costs (n, options) of the layers these columns matter to, when
-        they take one of these choices and all others stay. Only differences between options mean something."""
+        """Costs of alternative choices, one array (n, options) per change.
+
+        A change is (columns, choices), with choices (options, columns). Each cost sums the layers that depend on these columns,
+        with all other genes left as they are. Only differences between options are meaningful.
+        """
         index, which = self._index(codes), np.searchsorted(self.resolutions, resolutions)[:, None, None]
         found = []
         for columns, choices in changes:
@@ -119,5 +122,5 @@ class AdditiveCost:
         return (codes.astype(np.float32) @ self._strides).astype(np.intp) + self._first
 
     def describe(self, value: float) -> str:
-        """A value for messages, to four digits or whole."""
+        """The value as text for messages: four digits for latency, an integer otherwise."""
         return f"{value:.4g}" if self.quantity == "latency_ms" else f"{value:.0f}"

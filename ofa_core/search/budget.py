@@ -1,4 +1,4 @@
-"""What a search is told: the budget, in one of three quantities, and what is to be large within it."""
+"""The budget of a search, in one of three quantities, and the objective to maximise within it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from ofa_core.search.problem import Problem
 from ofa_core.space.base import Space
 
 DEVIATION = 0.683
-"""Half the width of an interval of this coverage counts as one deviation: it is that of a normal distribution."""
+"""Coverage of plus or minus one standard deviation of a normal distribution."""
 ARGUMENTS = {"latency_ms": "budget_ms", "macs": "macs", "params": "params"}
-"""The argument of `search` that limits a quantity."""
+"""The argument of `search` that limits each quantity."""
 
 
 class Predictor(Protocol):
     """What the search needs of an accuracy predictor.
 
-    Used where it has them: `slopes(codes, resolutions)` as `OfficialPredictor.slopes`, `stage_values(resolution)` as
-    `AdditivePredictor.stage_values`, and for a lower bound `interval(archs, coverage)` as `AccuracyPredictor.interval`.
+    Optional methods, used if present: `slopes(codes, resolutions)` as in `OfficialPredictor`, and `stage_values(resolution)` as
+    in `AdditivePredictor`. A lower bound needs `interval(archs, coverage)` as in `AccuracyPredictor`.
     """
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
@@ -28,17 +28,17 @@ class Predictor(Protocol):
 
 
 class Objective:
-    """Predicted top-1, less `deviations` times its uncertainty."""
+    """Predicted top-1 minus `deviations` times its standard deviation."""
 
     def __init__(self, space: Space, predictor: Any, deviations: float = 0.0) -> None:
         if deviations < 0:
             raise ValueError(f"deviations: {deviations:g} is less than 0")
         if deviations and not hasattr(predictor, "interval"):
-            raise ValueError("deviations: this predictor tells no uncertainty")
+            raise ValueError("deviations: this predictor has no uncertainty estimate")
         self.space, self.predictor, self.deviations = space, predictor, deviations
 
     def __call__(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """(n,) of codes (n, genes) and resolutions (n,)."""
+        """Objective values (n,) for codes (n, genes) and resolutions (n,)."""
         mean = np.asarray(self.predictor.predict_codes(codes, resolutions), dtype=float)
         if not self.deviations:
             return mean
@@ -55,7 +55,7 @@ class Budget:
 
     @classmethod
     def one_of(cls, **limits: float | None) -> "Budget":
-        """The only limit that is not None, by its quantity. Raises ValueError for none, several, or one not above 0."""
+        """The one limit that is not None. Raises ValueError unless exactly one limit is given and it is above 0."""
         given = {quantity: limit for quantity, limit in limits.items() if limit is not None}
         if len(given) != 1:
             raise ValueError(f"budget: give exactly one of {', '.join(ARGUMENTS[quantity] for quantity in limits)}")
@@ -65,7 +65,10 @@ class Budget:
         return cls(quantity=quantity, limit=float(limit))
 
     def cost(self, space: Space, table: Table | None, resolutions: Sequence[int], num_classes: int = 1000) -> AdditiveCost:
-        """The cost that is limited. Raises ValueError for a latency without a table, KeyError for a layer it lacks."""
+        """The cost that this budget limits.
+
+        Raises ValueError for a latency budget without a table, and KeyError for a layer that the table lacks.
+        """
         for resolution in resolutions:
             if resolution < 8 or resolution % 4:
                 raise ValueError(f"resolutions: {resolution} is not a multiple of 4, 8 or more")
@@ -78,7 +81,7 @@ class Budget:
         return AdditiveCost.latency(space, table, resolutions)
 
     def problem(self, space: Space, objective: Objective, cost: AdditiveCost) -> Problem:
-        """The search within this budget. Raises ValueError, naming the argument, when nothing meets it."""
+        """The search problem with this budget. Raises ValueError, naming the argument, if no network meets it."""
         try:
             return Problem(space, objective, cost, self.limit)
         except ValueError as error:
@@ -89,6 +92,6 @@ class Budget:
 
 
 def cost_range(space: Space, cost: AdditiveCost) -> tuple[float, float]:
-    """The lowest and the highest cost of the space's networks at the cost's resolutions."""
+    """The lowest and the highest cost of any network of the space, over all resolutions of `cost`."""
     everything = Problem(space, lambda codes, _: np.zeros(len(codes)), cost, np.inf)
     return float(everything.cost_of(everything.fastest, np.arange(len(everything.fastest))).min()), everything.dearest()

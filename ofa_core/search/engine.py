@@ -1,4 +1,4 @@
-"""`search`: the best sub-network within a budget, by one of the engines; and random search, what each must beat."""
+"""`search`: the best sub-network within a budget, by one of the engines. Random search is the baseline to beat."""
 
 import time
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from ofa_core.space.base import Space
 
 ENGINES = ("evolution", "exact", "published")
 SLOPE_SAMPLES = 600
-"""Random sub-networks that slopes are fitted to, where the predictor has none."""
+"""Number of random sub-networks to fit slopes to, if the predictor has no slopes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """The best architecture found.
 
-    accuracy: predicted top-1 (0..1). latency_ms: predicted, None without a table. cost: what the budget limits, in its unit.
-    objective: what was maximised. evaluations: of the predictor; slopes count as two. seconds: wall time.
-    proven: no sub-network within the budget is better by this predictor.
+    accuracy: predicted top-1 (0..1). latency_ms: predicted, None without a table. cost: the limited quantity, in its unit.
+    objective: the maximised value. evaluations: calls of the predictor; slopes count as two. seconds: wall time.
+    proven: this predictor rates no sub-network within the budget higher.
     """
 
     arch: Arch
@@ -57,18 +57,18 @@ def search(
     generations: int | None = None,
     num_classes: int = 1000,
 ) -> SearchResult:
-    """The most accurate sub-network within a budget: exactly one of budget_ms, macs and params.
+    """The most accurate sub-network within a budget. Give exactly one of budget_ms, macs and params.
 
     table: may be None for a budget of MACs or parameters.
-    resolutions: the input resolutions to choose from; the space's own by default.
-    engine: "evolution", for any predictor; "exact", the proven optimum for a predictor that is additive over stages, and for
-      another that of an additive fit to it; "published", Once-for-All's own evolution.
-    effort: "normal", about half a second with the official predictor, or "high", some seconds. For "evolution" only.
-    deviations: k; maximised is the predicted top-1 minus k times its uncertainty (half the width of a 68 % interval).
-    population, generations: instead of those of the effort; for "published" 100 and 500 by default.
+    resolutions: the input resolutions to choose from. Default: those of the space.
+    engine: "evolution" works with any predictor. "exact" gives the proven optimum of a predictor that is additive over stages;
+      for other predictors, that of an additive fit. "published" is the evolution of the Once-for-All code.
+    effort: "normal" takes about half a second with the official predictor, "high" a few seconds. For "evolution" only.
+    deviations: k. The objective is the predicted top-1 minus k standard deviations (half the width of a 68 % interval).
+    population, generations: override those of the effort. For "published" the defaults are 100 and 500.
 
-    Equal arguments give equal results. Raises ValueError, at once, when nothing meets the budget (it says what is reachable),
-    and KeyError when the table lacks a layer.
+    Equal arguments give equal results. Raises ValueError at once if no network meets the budget; the message gives the
+    reachable range. Raises KeyError if the table lacks a layer.
     """
     started = time.perf_counter()
     budget = Budget.one_of(latency_ms=budget_ms, macs=macs, params=params)
@@ -93,7 +93,7 @@ def random_search(
     deviations: float = 0.0,
     num_classes: int = 1000,
 ) -> SearchResult:
-    """The best of random sub-networks within the budget; arguments as of `search`."""
+    """The best of `evaluations` random sub-networks within the budget. Other arguments as in `search`."""
     started = time.perf_counter()
     budget = Budget.one_of(latency_ms=budget_ms, macs=macs, params=params)
     cost = budget.cost(space, table, resolutions or space.resolutions, num_classes)
@@ -103,7 +103,7 @@ def random_search(
 
 
 def settings_of(engine: str, effort: str, population: int | None = None, generations: int | None = None) -> Settings:
-    """How much an engine tries. Raises ValueError for an unknown engine or effort."""
+    """The settings of an engine and effort. Raises ValueError if either is unknown."""
     if engine not in ENGINES:
         raise ValueError(f"engine: {engine!r} is not one of {', '.join(ENGINES)}")
     if effort not in EFFORTS:
@@ -123,8 +123,8 @@ def improve(
     deviations: float = 0.0,
     known: Members | None = None,
 ) -> tuple[Members, bool]:
-    """The best members that the engine finds, best first, and whether the first is proven. known: of other searches."""
-    own = predictor if deviations == 0 else None  # slopes and stage values are those of the mean
+    """The members that the engine finds, best first, and whether the first is proven. known: members of other searches."""
+    own = predictor if deviations == 0 else None  # slopes and stage values describe the mean only
     if engine == "exact":
         return search_exactly(problem, own, rng)
     if engine == "published":
@@ -134,7 +134,7 @@ def improve(
 
 
 def use_slopes(problem: Problem, predictor: Any, rng: np.random.Generator) -> None:
-    """Gives the problem the predictor's own slopes, or those of an additive fit to its objective."""
+    """Sets the problem's slopes: the predictor's, or else those of an additive fit to the objective."""
     if hasattr(predictor, "slopes"):
         problem.slopes, problem.slope_price = predictor.slopes, 2
     else:
@@ -144,7 +144,7 @@ def use_slopes(problem: Problem, predictor: Any, rng: np.random.Generator) -> No
 def result(
     problem: Problem, best: Members, predictor: Predictor, table: Table | None, seconds: float, proven: bool = False
 ) -> SearchResult:
-    """The first of `best` as a result."""
+    """The first member of `best` as a `SearchResult`."""
     first = best.take(slice(0, 1))
     codes, resolutions = problem.codes(first.options, first.stratum), problem.resolution[first.stratum]
     cost = float(problem.cost_of(first.options, first.stratum)[0])

@@ -1,12 +1,18 @@
-"""Engine `evolution`: a search for any predictor, deterministic by seed, in a number of evaluations fixed beforehand.
+"""Engine `evolution`: a search for any predictor, deterministic for a seed, with a fixed number of evaluations.
 
-Once-for-All evolves one population with random mutation and crossover (appendix A). Here each resolution and depth vector
-(stratum) starts with one network; all climb by Lagrangian steps along the predictor's slopes; the best of many strata are
-crossed over, their children climb as well; and the best are polished by exact changes of two units at once. An evolutionary
-algorithm with local search is called memetic (Moscato, 1989). With effort `high` the most promising strata are then searched
-apart, fewer and longer from round to round (successive halving, Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943):
-the best networks lie in narrow basins, which a population of one stratum finds and one of all strata loses. Not every such
-population finds the narrowest, so that several small ones are better than one large one.
+Once-for-All evolves one population with random mutation and crossover (appendix A). This engine does more:
+
+* Each stratum (a resolution and a depth vector) starts with one network.
+* All networks climb by Lagrangian steps along the predictor's slopes.
+* The best networks of many strata are crossed over, and their children climb too.
+* At the end the best are polished by exact changes of two units at once.
+
+An evolutionary algorithm with local search is called memetic (Moscato, 1989).
+
+With effort `high`, the most promising strata are then searched separately. Each round searches fewer strata for longer
+(successive halving, Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943). The best networks lie in narrow basins. A
+population of one stratum finds these basins; a population of all strata loses them. Not every single-stratum population finds
+the narrowest basin, so several small populations are better than one large one.
 """
 
 from dataclasses import dataclass
@@ -17,46 +23,48 @@ from ofa_core.search.moves import climb, cross, exchange, move_depths, starts
 from ofa_core.search.problem import Members, Problem
 
 MUTATION = 0.15
-"""Probability that a unit of a child is drawn anew."""
+"""Probability that a unit of a child is drawn at random."""
 PAIRS = 150
-"""Exact paired changes tried at a time when polishing, and by slopes:"""
+"""Paired changes tried at a time with exact effects, when polishing."""
 PAIRS_BY_SLOPES = 20
+"""Paired changes tried at a time with effects from slopes."""
 STRATUM_MUTATION = 0.1
-"""The same where one stratum evolves apart."""
+"""The same as MUTATION, for a stratum that evolves separately."""
 MOVED = 10
 """Members that are moved to other depths after each round."""
 LEAST_GAIN = 1e-6
-"""Of the objective, for polishing to go on."""
+"""Polishing stops when the objective gains less than this."""
 MOST_STARTS = 2000
-"""Strata that start; of more (many resolutions), those whose first network is best go on."""
+"""Most strata to start from. If there are more, those with the best first network are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A step of successive halving: in each of the best `strata` a population of its own evolves."""
+    """A step of successive halving: a separate population evolves in each of the best `strata`."""
 
     strata: int
     population: int
-    """Members of a stratum, and children of a generation."""
+    """Members per stratum, and children per generation."""
     generations: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How much is tried."""
+    """How much the search tries."""
 
     population: int
     """Members kept from one generation to the next."""
     children: int
-    """In each generation."""
+    """Children per generation."""
     generations: int
     per_stratum: int
-    """Members of one stratum in the population, at most."""
+    """Most members of one stratum in the population."""
     polished: int
-    """Members that exact paired changes are tried on, at the end."""
+    """Members polished by exact paired changes at the end."""
     rounds: tuple[Round, ...] = ()
-    """After the population of all strata; each goes on with the best strata of what was found until then, each apart, and
-    then moves the best to other depths and crosses members of all strata: what one found reaches those beside it."""
+    """Rounds of successive halving after the first population. Each round first evolves the best strata separately. It then
+    moves the best members to other depths and crosses members of all strata, so that neighbouring strata share what they
+    found."""
 
 
 EFFORTS = {
@@ -75,17 +83,17 @@ EFFORTS = {
         ),
     ),
 }
-"""With the official predictor on one core: up to 0.8 s and 28,000 evaluations, and 8.6 s and 335,000."""
+"""Upper limits with the official predictor on one core: normal 0.8 s and 28,000 evaluations, high 8.6 s and 335,000."""
 PUBLISHED = Settings(population=100, children=100, generations=500, per_stratum=100, polished=0)
-"""Those of Once-for-All, for the engine `published`."""
+"""Settings of the engine `published`: those of the Once-for-All code."""
 FRONT = Settings(population=32, children=24, generations=6, per_stratum=2, polished=2)
-"""For one of the many budgets along a Pareto front."""
+"""Settings for each of the many budgets along a Pareto front."""
 
 
 def evolve(problem: Problem, settings: Settings, rng: np.random.Generator, known: Members | None = None) -> Members:
-    """The best members found, best first; all keep the budget.
+    """The best members found, best first. All of them keep the budget.
 
-    known: members found for other budgets, which may be over this one's.
+    known: members found for other budgets. They may exceed this budget.
     """
     best = _population(problem, settings, rng, known)
     for of_round in settings.rounds:
@@ -102,7 +110,7 @@ def evolve(problem: Problem, settings: Settings, rng: np.random.Generator, known
 
 
 def _population(problem: Problem, settings: Settings, rng: np.random.Generator, known: Members | None) -> Members:
-    """One population, begun with a member of every stratum and the known members that keep the budget."""
+    """One population. It starts with a member of every stratum and the known members that keep the budget."""
     members = problem.select(starts(problem, np.arange(len(problem.resolution)), rng), MOST_STARTS, 1)
     for _ in range(3):
         members = climb(problem, members, (members.options.shape[1], 6))
@@ -123,7 +131,7 @@ def _population(problem: Problem, settings: Settings, rng: np.random.Generator, 
 
 
 def _stratum(problem: Problem, of_round: Round, rng: np.random.Generator, stratum: int) -> Members:
-    """A population of one stratum, best first, begun with random members only: those known already would soon be all of it."""
+    """A population of one stratum, best first. It starts from random members only: known members would soon take it over."""
     size, units = of_round.population, len(problem.units)
     members = starts(problem, np.full(2 * size, stratum), rng)
     for _ in range(3):
@@ -133,9 +141,9 @@ def _stratum(problem: Problem, of_round: Round, rng: np.random.Generator, stratu
 
 
 def _generations(problem: Problem, of_round: Round, rng: np.random.Generator, members: Members) -> Members:
-    """Members, best first, after generations whose children each end at a local optimum or close to one.
+    """Members after all generations, best first. Every child climbs to a local optimum or close to one.
 
-    Crossing such members finds narrow basins that few descents from random members reach.
+    Crossing such members finds narrow basins that descents from random members rarely reach.
     """
     size = of_round.population
     for _ in range(of_round.generations):
@@ -147,9 +155,10 @@ def _generations(problem: Problem, of_round: Round, rng: np.random.Generator, me
 
 
 def _improve(problem: Problem, members: Members, pairs: int, exact: bool, most: int | None = None) -> Members:
-    """Members after paired changes, as long as they help, but at most `most`.
+    """Members after paired changes, repeated while they help, at most `most` times.
 
-    By more than rounding: the same network in another batch may have another last digit, and would be gone back to for ever.
+    A change must gain more than rounding. The same network in another batch may differ in the last digit, and the loop would
+    never end.
     """
     options, stratum, value = members.options.copy(), members.stratum, members.value.copy()
     left = np.arange(len(value))

@@ -1,9 +1,9 @@
-"""Engine `exact`: the proven best of a predictor that is additive over stages, under an additive cost.
+"""Engine `exact`: the proven optimum of a predictor that is additive over stages, under an additive cost.
 
-One choice from each stage, their values and costs added: a multiple-choice knapsack problem (Kellerer, Pferschy, Pisinger:
-Knapsack Problems, 2004, chapter 11). It is solved by dynamic programming over stages whose states are the undominated pairs
-of cost and value, not cells of a grid, so that no cost is rounded; sums are those of float64. Lagrangian bounds remove states
-that cannot lead to anything better than a solution that is known.
+Choosing one entry per stage with additive values and costs is a multiple-choice knapsack problem (Kellerer, Pferschy, Pisinger:
+Knapsack Problems, 2004, chapter 11). Dynamic programming over stages solves it. The states are the undominated pairs of cost
+and value, not the cells of a grid, so no cost is rounded. Sums are float64. Lagrangian bounds remove states that cannot beat a
+known solution.
 """
 
 from typing import Any, NamedTuple
@@ -14,13 +14,13 @@ from ofa_core.predictor.additive import AdditivePredictor, stage_choices
 from ofa_core.search.problem import Members, Problem
 
 SAMPLES = 8000
-"""Random sub-networks that an additive predictor is fitted to, where the given one is not additive."""
+"""Number of random sub-networks to fit an additive predictor to, if the given one is not additive."""
 MOST_PAIRS = 4_000_000
-"""Sums of two fronts computed at a time, to bound memory."""
+"""Most sums of two fronts computed at a time, to limit memory."""
 
 
 class Solution(NamedTuple):
-    """chosen: an index for each stage."""
+    """chosen: one index per stage."""
 
     chosen: tuple[int, ...]
     value: float
@@ -28,9 +28,9 @@ class Solution(NamedTuple):
 
 
 def solve(values: list[np.ndarray], costs: list[np.ndarray], limit: float, known: float = -np.inf) -> Solution | None:
-    """The choice of one entry from each stage with the largest sum of values whose costs add up to at most `limit`.
+    """One entry per stage, with the largest sum of values whose costs add up to at most `limit`.
 
-    values, costs: for each stage (choices,). Returns None where nothing fits, or nothing is better than `known`.
+    values, costs: one array (choices,) per stage. Returns None if nothing fits or nothing is better than `known`.
     """
     if sum(cost.min() for cost in costs) > limit:
         return None
@@ -40,12 +40,12 @@ def solve(values: list[np.ndarray], costs: list[np.ndarray], limit: float, known
     start = max(known, feasible)
     rest_cost = np.cumsum([0.0, *(cost.min() for cost in costs[:0:-1])])[::-1]
     rest_bound = np.cumsum([0.0, *((v - price * c).max() for v, c in zip(values[:0:-1], costs[:0:-1], strict=True))])[::-1]
-    slack = 1e-12 * max(1.0, abs(bound))  # so that rounding removes nothing
+    slack = 1e-12 * max(1.0, abs(bound))  # keeps states that differ only by rounding
     front, history = (np.zeros(1), np.zeros(1)), []
     for s, (value, cost) in enumerate(zip(values, costs, strict=True)):
         own = _undominated(cost, value)
         front, previous, chosen = _add(front, (cost[own], value[own]), limit - rest_cost[s])
-        # What the rest can add at most, by the Lagrangian bound; with it a state must reach the known solution.
+        # A state stays if the Lagrangian bound on the remaining stages lets it reach the known solution.
         hopeful = front[1] + price * (limit - front[0]) + rest_bound[s] >= start - slack
         front = front[0][hopeful], front[1][hopeful]
         history.append((previous[hopeful], own[chosen[hopeful]]))
@@ -59,7 +59,7 @@ def solve(values: list[np.ndarray], costs: list[np.ndarray], limit: float, known
 
 
 def _dual(values: list[np.ndarray], costs: list[np.ndarray], limit: float) -> tuple[float, float, float]:
-    """A price of cost, the upper bound of the value it proves, and the value of a solution that keeps the limit."""
+    """A price of cost, the upper bound on the value that it proves, and the value of a solution within the limit."""
     span = sum(np.ptp(v) for v in values) + 1e-300
     width = max(sum(np.ptp(c) for c in costs), 1e-300)
     low, high = 0.0, 1e6 * span / width
@@ -81,7 +81,7 @@ def _dual(values: list[np.ndarray], costs: list[np.ndarray], limit: float) -> tu
 
 
 def _undominated(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Indices of entries for which no other costs at most as much and is worth at least as much, by ascending cost."""
+    """Indices of the entries that no other entry dominates (lower or equal cost, higher or equal value), by rising cost."""
     order = np.lexsort((-value, cost))
     best = np.maximum.accumulate(value[order])
     return order[np.concatenate([[True], best[1:] > best[:-1]])] if len(order) else order
@@ -90,7 +90,7 @@ def _undominated(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
 def _add(
     front: tuple[np.ndarray, np.ndarray], stage: tuple[np.ndarray, np.ndarray], limit: float
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """Undominated sums of a front and a stage (cost, value) within `limit`, and the index in each that they come from."""
+    """Undominated sums of a front and a stage (cost, value) within `limit`, with the index of each sum in both."""
     rows = max(1, MOST_PAIRS // len(stage[0]))
     cost, value, first, second = np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0, int)
     for start in range(0, len(front[0]), rows):
@@ -105,10 +105,10 @@ def _add(
 
 
 def optimum(problem: Problem, additive: Any) -> tuple[np.ndarray, int, float]:
-    """Code (genes,), resolution and value of the best network within the budget, proven.
+    """Code (genes,), resolution and value of the proven best network within the budget.
 
-    additive: its `stage_values(resolution)` gives a constant and for each stage of `stage_choices` the choices' values (as
-    `AdditivePredictor`, or tables of your own).
+    additive: an object with `stage_values(resolution)`, such as an `AdditivePredictor`. It returns a constant and the values
+    of the choices of each stage of `stage_choices`.
     """
     stages, best = stage_choices(problem.space), None
     reference = np.zeros((1, len(problem.space.genes)), np.int16)
@@ -116,7 +116,7 @@ def optimum(problem: Problem, additive: Any) -> tuple[np.ndarray, int, float]:
         constant, values = additive.stage_values(int(resolution))
         of_stages = problem.cost.of_changes(reference, np.array([resolution]), stages)
         costs = [cost[0] for cost in of_stages]
-        # Of each stage the reference stands in one of its choices; what is left belongs to no stage.
+        # The reference takes one of the choices in each stage. The rest of its cost belongs to no stage.
         present = [int(np.flatnonzero((codes == 0).all(1))[0]) for _, codes in stages]
         rest = problem.cost.of_codes(reference, np.array([resolution]))[0] - sum(
             c[i] for c, i in zip(costs, present, strict=True)
@@ -128,13 +128,15 @@ def optimum(problem: Problem, additive: Any) -> tuple[np.ndarray, int, float]:
             for (columns, codes), chosen in zip(stages, solution.chosen, strict=True):
                 code[list(columns)] = codes[chosen]
             best = code, int(resolution), solution.value + constant
-    assert best is not None  # a problem has a member within its budget
+    assert best is not None  # Problem guarantees a member within the budget
     return best
 
 
 def search_exactly(problem: Problem, predictor: Any, rng: np.random.Generator) -> tuple[Members, bool]:
-    """The best member, and whether it is proven: the optimum of an additive predictor is; of another predictor, it is the
-    optimum of an additive one fitted to it on random sub-networks."""
+    """The best member, and whether it is proven.
+
+    It is proven for an additive predictor. For another predictor it is the optimum of an additive fit on random sub-networks.
+    """
     proven = hasattr(predictor, "stage_values")
     code, resolution, value = optimum(problem, predictor if proven else fit_additive(problem, SAMPLES, rng))
     best = problem.members(code[None], np.array([resolution]), np.array([value]))
@@ -142,7 +144,7 @@ def search_exactly(problem: Problem, predictor: Any, rng: np.random.Generator) -
 
 
 def fit_additive(problem: Problem, samples: int, rng: np.random.Generator, pairs: bool = True) -> AdditivePredictor:
-    """An additive predictor of the problem's objective, fitted to random sub-networks of all strata; counted."""
+    """An additive predictor of the objective, fitted to random sub-networks of all strata. Counts as evaluations."""
     space = problem.space
     columns = [stage.columns for stage in stage_choices(space)] if pairs else []
     stratum = rng.integers(len(problem.resolution), size=samples)

@@ -1,7 +1,7 @@
-"""Fleet search: many devices and budgets in one run, each search beginning with what the others have found.
+"""Fleet search: many devices and budgets in one run. Each search starts with what earlier searches found.
 
-Whatever was evaluated for one device is a network that another can cost at once, so all that was evaluated is kept; it gives
-every later search its first members, every device its Pareto front, and an additive predictor its records.
+A network evaluated for one device can be costed for any other device, so all evaluations are kept. They seed later searches,
+give each device its Pareto front, and are the data for an additive predictor.
 """
 
 import time
@@ -23,7 +23,7 @@ from ofa_core.search.published import random_members
 from ofa_core.space.base import Space
 
 SHARED = 300
-"""Best networks of other searches that a search begins with."""
+"""Number of best networks from other searches that a search starts with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A result beside what other methods find within the same budget, by the same predictor; None: not for this space.
+    """A result next to what other methods find within the same budget and with the same predictor.
 
-    random: top-1 of random search with as many evaluations. exact: predicted top-1 of the proven optimum of an additive
-    predictor fitted to what was evaluated. estimated_gap: how much better that additive predictor holds its optimum to be than
-    the result. It is an estimate: only an additive predictor has a proven optimum.
+    random: top-1 of random search with the same number of evaluations.
+    exact: predicted top-1 of the proven optimum of an additive predictor fitted to all evaluations. None if the space has none.
+    estimated_gap: how much better the additive predictor rates its optimum than the result. None if the space has none.
+      It is an estimate: only an additive predictor has a proven optimum.
     """
 
     found: SearchResult
@@ -50,12 +51,12 @@ class Comparison:
 
 
 class Fleet:
-    """The searches of one space and predictor over any number of costs."""
+    """All searches of one space with one predictor, over any number of costs."""
 
     def __init__(
         self, space: Space, predictor: Predictor, costs: Mapping[str, AdditiveCost], seed: int = 0, deviations: float = 0.0
     ) -> None:
-        """costs: by device. seed, deviations: as of `search`."""
+        """costs: by device. seed, deviations: as in `search`."""
         self.space, self.predictor, self.costs, self.seed = space, predictor, costs, seed
         self.deviations, self.objective = deviations, Objective(space, predictor, deviations)
         self.codes = np.zeros((0, len(space.genes)), np.int16)
@@ -68,9 +69,9 @@ class Fleet:
         effort: str = "normal",
         progress: Callable[[Sequence[str]], Any] = list,
     ) -> dict[str, Comparison]:
-        """All targets, by name. progress: wraps the names that are gone through, as tqdm does.
+        """The results of all targets, by name. progress: wraps the iterable of names, as tqdm does.
 
-        Raises ValueError, naming the target, for a budget that cannot be met, before anything is searched.
+        Before any search starts, raises ValueError, naming the target, for a budget that cannot be met.
         """
         settings = settings_of(engine, effort)
         problems = {name: self._problem(target, name) for name, target in targets.items()}
@@ -85,9 +86,10 @@ class Fleet:
         return {name: self._compare(*found[name], additive) for name in targets}
 
     def front(self, points: int = 12, progress: Callable[[Sequence[float]], Any] = list) -> pd.DataFrame:
-        """The Pareto front of every device: device, cost, value, resolution and the genes of each undominated network.
+        """The Pareto front of every device: device, cost, value, resolution and genes of each undominated network.
 
-        points: short searches that fill the front, at budgets in equal ratios between the lowest and the highest cost.
+        points: number of short searches that fill the front. Their budgets are spaced by equal ratios from lowest to highest
+        cost.
         """
         tables = []
         for device, cost in self.costs.items():
@@ -149,7 +151,7 @@ class Fleet:
 
 
 def check_budgets(space: Space, costs: Mapping[str, AdditiveCost], targets: Mapping[str, Target]) -> None:
-    """Raises ValueError, naming the target, for a budget that cannot be met; it says what is reachable."""
+    """Raises ValueError, naming the target, for a budget that cannot be met. The message gives the reachable range."""
     for name, target in targets.items():
         _problem(space, lambda codes, _: np.zeros(len(codes)), costs[target.device], target, name)
 

@@ -1,9 +1,9 @@
-"""How members of a search change: by Lagrangian steps over all units at once, by crossing over, and by paired changes.
+"""Moves of the search: Lagrangian steps over all units at once, crossover, and paired changes.
 
-A step takes the predicted effect of every option (from slopes, or exact) and its extra cost, and picks for each unit the option
-with the largest effect minus price times cost; bisection finds the lowest price that keeps the budget. With additive effects
-this is the Lagrangian relaxation of the multiple-choice knapsack problem (Kellerer, Pferschy, Pisinger: Knapsack Problems,
-2004, chapter 11); effects of a network are additive near it only, so that steps may be limited to few units.
+A Lagrangian step takes the effect of every option (exact, or predicted from slopes) and its extra cost. For each unit it picks
+the option with the largest effect minus price times cost. Bisection finds the lowest price that keeps the budget. With additive
+effects this is the Lagrangian relaxation of the multiple-choice knapsack problem (Kellerer, Pferschy, Pisinger: Knapsack
+Problems, 2004, chapter 11). Effects are additive only near a network, so a step can be limited to a few units.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ import numpy as np
 from ofa_core.search.problem import Members, Problem
 
 PRICES = (-6.0, 3.0)
-"""Powers of ten between which the price of a whole budget lies."""
+"""Range of the price of a whole budget, as powers of ten."""
 STICKINESS = 5e-4
-"""What a repair pays, in units of the objective, for every unit that it changes."""
+"""Penalty of a repair for each unit that it changes, in units of the objective."""
 
 
 def lagrangian(
@@ -27,9 +27,9 @@ def lagrangian(
     most: int,
     iterations: int = 11,
 ) -> np.ndarray:
-    """Options (n, units) that keep the budget, changed in at most `most` units where that promises more.
+    """Options (n, units) that keep the budget, changed in up to `most` units where that promises a gain.
 
-    effects, extra (n, units, options): changes of value and of cost against `options`, which must keep the budget.
+    effects, extra (n, units, options): changes of value and cost against `options`. `options` must keep the budget.
     """
     n, units = options.shape
     extra = extra / problem.limit
@@ -50,7 +50,7 @@ def lagrangian(
 
 
 def climb(problem: Problem, members: Members, most: Sequence[int]) -> Members:
-    """Each member, or the best of its Lagrangian steps over at most `most` units, where one is better."""
+    """Each member, or the best of its Lagrangian steps if that is better. Each entry of `most` limits the units of one step."""
     if not len(members.value):
         return members
     options, stratum, value = members
@@ -63,7 +63,7 @@ def climb(problem: Problem, members: Members, most: Sequence[int]) -> Members:
 
 
 def starts(problem: Problem, strata: np.ndarray, rng: np.random.Generator) -> Members:
-    """A random member of each stratum that nearly uses the budget up."""
+    """A random member of each stratum that almost uses up the budget."""
     options = problem.fastest[strata]
     random = 1e-3 * rng.random((len(strata), *problem.real.shape))
     extra = problem.extra_costs(options, strata)
@@ -71,11 +71,12 @@ def starts(problem: Problem, strata: np.ndarray, rng: np.random.Generator) -> Me
 
 
 def cross(problem: Problem, parents: Members, count: int, mutation: float, rng: np.random.Generator) -> Members:
-    """`count` children: the stratum of one parent, which the better are more often, and each unit of one of both.
+    """`count` children. A child takes its stratum from the first parent and each unit from either parent.
 
-    A unit is drawn anew with probability `mutation`. Children over the budget are repaired.
+    Better members are more often the first parent. A unit is drawn at random with probability `mutation`. Children over the
+    budget are repaired.
     """
-    first = rng.integers(len(parents.value), size=(2, count)).min(0)  # parents stand best first
+    first = rng.integers(len(parents.value), size=(2, count)).min(0)  # parents are sorted, best first
     second = rng.integers(len(parents.value), size=count)
     shape = (count, len(problem.sizes))
     options = np.where(rng.random(shape) < 0.5, parents.options[first], parents.options[second])
@@ -84,15 +85,17 @@ def cross(problem: Problem, parents: Members, count: int, mutation: float, rng: 
 
 
 def move_depths(problem: Problem, members: Members) -> Members:
-    """Each member in all strata that are one step of one depth away, as near to it as the budget allows."""
+    """Each member moved to every stratum that differs by one step of one depth, changed only as far as the budget demands."""
     steps = np.abs(problem.depths[:, None] - problem.depths[members.stratum]).sum(2)  # (strata, n)
     stratum, member = np.nonzero((steps == 1) & (problem.resolution[:, None] == problem.resolution[members.stratum]))
     return _repaired(problem, members.options[member], stratum)
 
 
 def _repaired(problem: Problem, options: np.ndarray, stratum: np.ndarray) -> Members:
-    """Members of options (n, units); where they are over the budget, the Lagrangian step from the fastest member that keeps as
-    much of them as the budget allows."""
+    """Members for options (n, units).
+
+    One over the budget is replaced: a Lagrangian step from the fastest member keeps as much of it as the budget allows.
+    """
     options, over = options.copy(), np.flatnonzero(problem.cost_of(options, stratum) > problem.limit)
     if len(over):
         effects = problem.effects(options[over], stratum[over])
@@ -105,10 +108,10 @@ def _repaired(problem: Problem, options: np.ndarray, stratum: np.ndarray) -> Mem
 
 
 def exchange(problem: Problem, members: Members, count: int, exact: bool) -> Members:
-    """Each member, or the best of `count` changes of two units at once, where one is better.
+    """Each member, or the best of `count` changes of two units at once, if that is better.
 
-    Tried are those whose two effects promise most and that keep the budget: one unit often pays for another.
-    exact: the effects are those of all single changes, evaluated (and candidates as well), not slopes.
+    It tries the pairs within the budget whose two effects promise the most. One unit often pays for another.
+    exact: evaluate all single changes and use their effects instead of slopes. The single changes are candidates too.
     """
     options, stratum, _ = members
     extra, room = problem.extra_costs(options, stratum), problem.limit - problem.cost_of(options, stratum)
@@ -131,8 +134,10 @@ def exchange(problem: Problem, members: Members, count: int, exact: bool) -> Mem
 
 
 def _dominated(effects: np.ndarray, extra: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which options (n, units, options) another of the same unit beats in cost or effect and equals in the other; the present
-    option, without effect and cost, is one of these."""
+    """Options (n, units, options) that another option of the same unit dominates: better in cost or effect, equal in the other.
+
+    The current option, with zero effect and cost, can dominate too.
+    """
     gain, cost = effects[..., None] - effects[..., None, :], extra[..., None] - extra[..., None, :]
     return ((gain <= 0) & (cost >= 0) & ((gain < 0) | (cost > 0)) & real[:, None]).any(3)
 
@@ -140,9 +145,9 @@ def _dominated(effects: np.ndarray, extra: np.ndarray, real: np.ndarray) -> np.n
 def _pairs(
     effects: np.ndarray, extra: np.ndarray, others: np.ndarray, room: float, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Units and options, (at most `count`, 2) each, of the most promising changes of two units that keep the budget.
+    """The most promising changes of two units within the budget: their units and options, each (at most `count`, 2).
 
-    effects, extra, others (units, options): of single changes, and which there are.
+    effects, extra (units, options): effect and cost of single changes. others (units, options): which changes to consider.
     """
     units, chosen = np.nonzero(others)
     gains, costs = effects[units, chosen], extra[units, chosen]
@@ -154,7 +159,7 @@ def _pairs(
 
 
 def _best(problem: Problem, members: Members, member: np.ndarray, candidates: Members) -> Members:
-    """Each member, or the best of its candidates that keep the budget; member (candidates,): whose candidate each is."""
+    """Each member, or the best of its candidates within the budget if better. member (candidates,): index of the member."""
     fits = problem.cost_of(candidates.options, candidates.stratum) <= problem.limit
     order = np.flatnonzero(fits)[np.lexsort((candidates.value[fits], member[fits]))]
     last = order[np.flatnonzero(np.diff(member[order], append=-1))]
@@ -165,7 +170,7 @@ def _best(problem: Problem, members: Members, member: np.ndarray, candidates: Me
 
 
 def _changed(members: Members, member: np.ndarray, units: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Options and strata of members (by index, (n,)) with other options in some units; units, chosen (n, changes)."""
+    """Options and strata of the members at index `member` (n,), with some units changed. units, chosen (n, changes)."""
     options = members.options[member]
     options[np.arange(len(units))[:, None], units] = chosen
     return options, members.stratum[member]

@@ -1,9 +1,11 @@
-"""One search as arrays: what may be chosen, what it is worth, what it costs.
+"""One search problem as arrays: choices, values and costs.
 
-Genes that depend on the same layers (kernel and expand ratio of a block) vary together, as one *unit* with a number of
-*options*. Resolution and depths are apart: each combination of them is a *stratum*, and a member of the search is a stratum
-and one option for each unit. The best networks of different strata have little in common, and searching strata side by side
-finds narrow optima that a population of all mixed loses.
+Genes that affect the same layers (kernel size and expand ratio of a block) change together. Such a group is a *unit* with
+several *options*. Each combination of resolution and depths is a *stratum*. A member of the search is a stratum plus one
+option per unit.
+
+The best networks of different strata have little in common. Searching the strata side by side finds narrow optima that one
+mixed population loses.
 """
 
 from collections.abc import Callable
@@ -17,9 +19,9 @@ from ofa_core.search.additive_cost import UNITS, AdditiveCost
 from ofa_core.space.base import Space
 
 Objective = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""What is to be large, (n,): of codes (n, genes) and resolutions (n,)."""
+"""Values to maximise (n,), from codes (n, genes) and resolutions (n,)."""
 Slopes = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""How the objective changes with a gene's choices, to first order (n, genes, most choices); only differences count."""
+"""First-order effect of each gene's choices on the objective (n, genes, most choices). Only differences matter."""
 
 
 class Members(NamedTuple):
@@ -34,25 +36,25 @@ class Members(NamedTuple):
         return Members(self.options[index], self.stratum[index], self.value[index])
 
     def join(self, other: "Members") -> "Members":
-        """Both, one after the other."""
+        """These members followed by `other`."""
         return Members(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
 
 class Problem:
-    """Units, strata and counted evaluations of one search. Strata in which nothing meets the budget are left out."""
+    """Units, strata and counted evaluations of one search. Strata in which no network meets the budget are left out."""
 
     def __init__(
         self, space: Space, objective: Objective, cost: AdditiveCost, limit: float, slopes: Slopes | None = None
     ) -> None:
-        """limit: the most that `cost` may be, or infinity. slopes: the engine `evolution` needs them.
+        """limit: upper limit of `cost`, may be infinite. slopes: required by the engine `evolution`.
 
-        Raises ValueError, at once, when nothing meets the budget; it says what is reachable.
+        Raises ValueError at once if no network meets the budget. The message gives the reachable range.
         """
         self.space, self.objective, self.cost, self.limit, self.slopes = space, objective, cost, limit, slopes
         self.slope_price, self.evaluations = 2, 0
-        """slope_price: evaluations that the slopes of one architecture count as."""
+        """slope_price: the number of evaluations that the slopes of one architecture count as."""
         self.seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        """Codes, resolutions and values of all that was evaluated."""
+        """Codes, resolutions and values of all evaluations."""
         self._set_units()
         self.depths, self.resolution, self.present = self._strata()
         cheapest = self.extreme(1)
@@ -75,22 +77,22 @@ class Problem:
         choices = [list(product(*(range(len(genes[column].choices)) for column in unit))) for unit in self.units]
         self.sizes = np.array([len(options) for options in choices])
         most = self.sizes.max()
-        self.real = np.arange(most) < self.sizes[:, None]  # (units, options): units with fewer options are padded
+        self.real = np.arange(most) < self.sizes[:, None]  # (units, options); False where a unit has fewer options
         self._unit_of = np.zeros(len(genes), dtype=int)
-        self._choice = np.zeros((len(genes), most), dtype=np.int16)  # of a gene, by its unit's option
+        self._choice = np.zeros((len(genes), most), dtype=np.int16)  # of a gene, per option of its unit
         for u, (unit, options) in enumerate(zip(self.units, choices, strict=True)):
             for column, of_column in zip(unit, zip(*options, strict=True), strict=True):
                 self._unit_of[column], self._choice[column, : len(options)] = u, of_column
         self._changes = [(unit, np.array(options)) for unit, options in zip(self.units, choices, strict=True)]
         self._depth_columns = [column for column, gene in enumerate(genes) if gene.field == "d"]
         members = max(len(unit) for unit in self.units)
-        # For sums over a unit's genes: its columns, padded with one past the last, which has no effect.
+        # Columns of each unit, for sums over its genes. The padding is one column past the last, which has no effect.
         self._columns = np.array([[*unit, *[len(genes)] * (members - len(unit))] for unit in self.units])  # (units, k)
         padded = np.concatenate([self._choice, np.zeros((1, most), np.int16)])
         self._choices = padded[self._columns].transpose(0, 2, 1)  # (units, options, k)
 
     def _strata(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Choices of the depth genes (strata, depths), resolutions (strata,), and units that exist (strata, units)."""
+        """Choices of the depth genes (strata, depths), resolutions (strata,) and which units exist (strata, units)."""
         genes = self.space.genes
         depths = np.array(list(product(*(range(len(genes[c].choices)) for c in self._depth_columns))), dtype=np.int16)
         count, resolutions = len(depths), self.cost.resolutions
@@ -101,14 +103,14 @@ class Problem:
         return depths, np.repeat(resolutions, count), exist[:, [unit[0] for unit in self.units]]
 
     def codes(self, options: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-        """Codes (n, genes) of members; the genes of skipped blocks are 0, so that one network has one code."""
+        """Codes (n, genes) of members. Genes of skipped blocks are 0, so that each network has one code."""
         options = np.where(self.present[stratum], options, 0)
         codes = self._choice[np.arange(len(self._unit_of)), options[:, self._unit_of]]
         codes[:, self._depth_columns] = self.depths[stratum]
         return codes
 
     def members(self, codes: np.ndarray, resolutions: np.ndarray, value: np.ndarray) -> Members:
-        """Members of codes (n, genes) and resolutions (n,), without those whose stratum nothing fits."""
+        """Members for codes (n, genes) and resolutions (n,). Those whose stratum was left out are dropped."""
         strata = {key: s for s, key in enumerate(map(tuple, np.column_stack([self.depths, self.resolution])))}
         keys = map(tuple, np.column_stack([codes[:, self._depth_columns], resolutions]))
         stratum = np.array([strata.get(key, -1) for key in keys], dtype=int)
@@ -123,7 +125,7 @@ class Problem:
         return self.cost.of_codes(self.codes(options, stratum), self.resolution[stratum])
 
     def evaluate(self, options: np.ndarray, stratum: np.ndarray) -> Members:
-        """The members with their values; counted."""
+        """The members with their values. Counts as evaluations."""
         if not len(options):
             return Members(options, stratum, np.zeros(0))
         codes, resolutions = self.codes(options, stratum), self.resolution[stratum]
@@ -133,7 +135,7 @@ class Problem:
         return Members(options, stratum, values)
 
     def effects(self, options: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-        """First-order change of the value by each option instead of the present one (n, units, options); counted."""
+        """First-order change of the value for each option against the current one (n, units, options). Counts evaluations."""
         assert self.slopes is not None
         slopes = self.slopes(self.codes(options, stratum), self.resolution[stratum])
         self.evaluations += self.slope_price * len(options)
@@ -141,7 +143,7 @@ class Problem:
         return self._against_present(slopes[:, self._columns[:, None, :], self._choices].sum(3), options, stratum)
 
     def extra_costs(self, options: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-        """Change of the cost by each option instead of the present one (n, units, options)."""
+        """Change of the cost for each option against the current one (n, units, options)."""
         codes, resolutions = self.codes(options, stratum), self.resolution[stratum]
         costs = np.zeros((len(options), *self.real.shape))
         for u, of_unit in enumerate(self.cost.of_changes(codes, resolutions, self._changes)):
@@ -153,9 +155,9 @@ class Problem:
         return np.where(self.present[stratum][:, :, None], values, 0)
 
     def extreme(self, sign: int) -> np.ndarray:
-        """Options (strata, units) of the cheapest (sign 1) or dearest (-1) member of each stratum.
+        """Options (strata, units) of the cheapest (sign 1) or most expensive (sign -1) member of each stratum.
 
-        Exact where a unit's cost does not depend on other units; else a descent that changes all units at once.
+        Exact if a unit's cost does not depend on other units. Otherwise a descent that changes all units at once.
         """
         strata = np.arange(len(self.resolution))
         options = np.zeros((len(strata), len(self.units)), dtype=int) if sign > 0 else np.tile(self.sizes - 1, (len(strata), 1))
@@ -169,16 +171,16 @@ class Problem:
             options[lower], lowest[lower] = better[lower], costs[lower]
 
     def dearest(self) -> float:
-        """The highest cost there is."""
+        """The highest cost of any member."""
         return float(self.cost_of(self.extreme(-1), np.arange(len(self.resolution))).max())
 
     def select(self, members: Members, count: int, per_stratum: int) -> Members:
-        """The best `count` different members, at most `per_stratum` of each stratum, best first."""
+        """The best `count` distinct members, at most `per_stratum` from each stratum, best first."""
         key = np.where(self.present[members.stratum], members.options, 0)
         _, first = np.unique(np.column_stack([members.stratum, key]), axis=0, return_index=True)
         order = first[np.lexsort((first, -members.value[first], members.stratum[first]))]
         stratum = members.stratum[order]
-        start = np.searchsorted(stratum, stratum)  # where each one's stratum begins
+        start = np.searchsorted(stratum, stratum)  # index at which each member's stratum begins
         order = order[np.arange(len(order)) - start < per_stratum]
         order = order[np.lexsort((order, -members.value[order]))][:count]
         return members.take(order)

@@ -1,8 +1,8 @@
-"""Engine `published`: the evolution of Once-for-All as its paper and code have it, on arrays.
+"""Engine `published`: the evolution of the Once-for-All paper (appendix A) and code, on arrays.
 
-Appendix A and the published code: a random population, the best quarter as parents, half of the children mutated and half
-crossed over, every child within the budget. Children over the budget are not waited for: of a few tries the first that fits is
-taken, else a parent. It is here as the baseline that other engines are compared with, and random search besides.
+The population starts at random. The best quarter become parents. Half of the children are mutated, half are crossed over, and
+all keep the budget. One difference: a child is the first of a few tries that fits, or else a parent. The published code retries
+until a child fits. This engine and random search are the baselines for the other engines.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ TRIES = 6
 
 
 def published_evolution(problem: Problem, population: int, generations: int, rng: np.random.Generator) -> Members:
-    """The last population, best first; population * (generations + 1) evaluations."""
+    """The last population, best first. Takes population * (generations + 1) evaluations."""
     members = random_members(problem, population, rng)
     for _ in range(generations):
         members = members.take(np.argsort(-members.value, kind="stable"))
@@ -24,7 +24,7 @@ def published_evolution(problem: Problem, population: int, generations: int, rng
 
 
 def random_members(problem: Problem, count: int, rng: np.random.Generator) -> Members:
-    """Random members within the budget, drawn towards the fastest of their stratum as far as the budget asks."""
+    """Random members within the budget. Each is mixed with the fastest member of its stratum until it fits."""
     stratum = rng.integers(len(problem.resolution), size=count)
     options, unit = problem.fastest[stratum], np.arange(count)
     for _ in range(TRIES):

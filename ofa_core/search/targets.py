@@ -1,4 +1,4 @@
-"""Search targets: named latency budgets, in milliseconds or as a place between a table's fastest and slowest network."""
+"""Search targets: named latency budgets, in milliseconds or as a fraction between the fastest and the slowest network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -26,10 +26,11 @@ def search_targets(
     seed: int,
     progress: Callable[[Sequence[Any]], Any] = list,
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
-    """For every target the best sub-network as JSON-ready values, and each device's Pareto front of all that was evaluated.
+    """The best sub-network for each target as JSON-ready values, and the Pareto front of all evaluations for each device.
 
-    tables: by device, of all devices that targets name. One fleet searches for all of them and shares what it evaluates.
-    progress: wraps what is gone through, as tqdm does. Raises ValueError, naming the target, when no sub-network meets it.
+    One fleet searches for all targets and shares its evaluations.
+    tables: one per device that a target names. progress: wraps iterables, as tqdm does.
+    Raises ValueError, naming the target, if no sub-network meets it.
     """
     devices = params.devices
     costs = {device: _cost(space, device, tables[device]) for device in sorted(set(devices.values()))}
@@ -38,7 +39,7 @@ def search_targets(
     for name, target in params.targets.items():
         lowest, highest = ranges[devices[name]]
         limits[name] = lowest + target.fraction * (highest - lowest) if target.fraction is not None else target.latency_ms
-    # The fastest network's latency is a sum whose last digit depends on the order.
+    # The latency of the fastest network is a sum; its last digit depends on the order of the terms.
     budgets = {name: Target(device=devices[name], limit=float(limit or 0) * (1 + 1e-12)) for name, limit in limits.items()}
     fleet = Fleet(space, predictor, costs, seed, DEVIATIONS[params.objective])
     try:
@@ -62,7 +63,7 @@ def _cost(space: Space, device: str, table: LatencyTable) -> AdditiveCost:
 
 
 def describe(compared: Comparison) -> dict[str, Any]:
-    """A result and what other methods find, as JSON-ready values; fields as of `Comparison`."""
+    """A result and what other methods find, as JSON-ready values. The fields are those of `Comparison`."""
     found = compared.found
     return {
         "arch": found.arch.to_dict(),
@@ -77,7 +78,7 @@ def describe(compared: Comparison) -> dict[str, Any]:
 
 
 def _interval(predictor: AccuracyPredictor | OfficialPredictor, compared: Comparison) -> dict[str, float]:
-    if isinstance(predictor, OfficialPredictor):  # tells no uncertainty
+    if isinstance(predictor, OfficialPredictor):  # has no uncertainty estimate
         return {}
     [low], [high] = predictor.interval([compared.found.arch])
     return {"predicted_top1_low": float(low), "predicted_top1_high": float(high)}

@@ -1,4 +1,4 @@
-"""The exact engine against brute force on restricted spaces, and on the full ofa_mbv3 space."""
+"""The exact engine: against brute force on restricted spaces, and on the full ofa_mbv3 space."""
 
 import time
 from dataclasses import replace
@@ -45,7 +45,7 @@ def all_codes(space: Space) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(24))
 def test_equals_brute_force(seed: int) -> None:
-    """Over all architectures of a space, for a predictor with effects of pairs within stages, fitted to random values."""
+    """Compares with all architectures of a space. The predictor has pair effects within stages, fitted to random values."""
     rng = np.random.default_rng(seed)
     space = restricted(rng)
     archs = [space.sample(rng) for _ in range(60)]
@@ -65,7 +65,7 @@ def test_equals_brute_force(seed: int) -> None:
 
 
 def test_knapsack_of_random_numbers() -> None:
-    """Costs that are no multiples of anything, and equal costs and values."""
+    """Arbitrary real costs, and equal costs and values."""
     rng = np.random.default_rng(0)
     for case in range(40):
         sizes = rng.integers(1, 7, size=int(rng.integers(1, 6)))
@@ -83,7 +83,7 @@ def test_knapsack_of_random_numbers() -> None:
 
 
 def test_full_space_of_measured_networks() -> None:
-    """Fitted to networks measured on ImageNet; seven thousand choices a stage, three resolutions, under five seconds."""
+    """Fitted to networks measured on ImageNet: 7,371 choices per stage, three resolutions, under five seconds."""
     space = get_space("ofa_mbv3", 1.2, (160, 192, 224))
     rows = pd.read_csv(shared_data("ofa/ofa_mbv3_w1.0_imagenet_top1.csv"))
     archs, top1 = [arch_of(row) for _, row in rows.iterrows()], rows["top1"].to_numpy() / 100
@@ -102,7 +102,7 @@ def test_full_space_of_measured_networks() -> None:
 
 
 def test_tables_handed_in() -> None:
-    """Any object that gives values of stages' choices; checked against all of a small problem."""
+    """Accepts any object that gives the values of stage choices. Checked against brute force on a small problem."""
     space = get_space("ofa_small", resolutions=(20,))
     rng = np.random.default_rng(3)
     stages = stage_choices(space)
@@ -123,7 +123,7 @@ def test_tables_handed_in() -> None:
 
 
 def test_slopes_are_differences() -> None:
-    """A choice that is changed alone changes the prediction by the difference of slopes: it is linear in each block."""
+    """The prediction is linear in each block: changing one choice changes it by the difference of slopes."""
     space = get_space("ofa_small")
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(200)]

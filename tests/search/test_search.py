@@ -1,4 +1,4 @@
-"""Search with the official Note 10 latency tables and a predictor of measured accuracies; and against brute force."""
+"""Search with the official Note 10 latency tables and a predictor of measured accuracies. Also against brute force."""
 
 import time
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def predictor(space: Space) -> AccuracyPredictor:
 
 RESOLUTIONS = (160, 192, 224)
 BEST = {15: 0.7880, 18: 0.8014, 20: 0.8079, 25: 0.8220, 30: 0.8319, 35: 0.8379, 40: 0.8423}
-"""Best known predicted top-1 of the official predictor by milliseconds on a Note 10."""
+"""Best known top-1 by the official predictor, for each budget in milliseconds on a Note 10."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_equal_seeds_give_equal_results(space: Space, table: LatencyTable, offic
 
 
 def test_predictor_without_slopes(space: Space, table: LatencyTable, predictor: AccuracyPredictor) -> None:
-    """A Gaussian process, searched by slopes of an additive fit; for the mean and for its lower bound."""
+    """A Gaussian process, searched with the slopes of an additive fit: for the mean and for its lower bound."""
     found = search(space, predictor, table, budget_ms=22.0, generations=6)
     chance = random_search(space, predictor, table, budget_ms=22.0, evaluations=found.evaluations)
     assert found.accuracy > chance.accuracy
@@ -125,7 +125,7 @@ def test_tightest_budget_finds_the_fastest(space: Space, table: LatencyTable, of
 
 @pytest.mark.parametrize(("name", "limit"), [("ofa_mbv3", 3e8), ("ofa_resnet50", 1.5e9), ("ofa_proxyless", 3e8)])
 def test_macs_and_parameters(name: str, limit: float) -> None:
-    """Spaces of all kinds, by a predictor that holds large networks to be good; costs equal those of the layer list."""
+    """All kinds of spaces, with a predictor that rates large networks higher. Costs equal those of the layer list."""
     space = get_space(name, resolutions=(160, 224))
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(40)]
@@ -168,7 +168,7 @@ def test_published_evolution(space: Space, table: LatencyTable, official: Offici
 
 
 def small_case(**milliseconds: Callable[[Layer], float]) -> tuple[Space, AccuracyPredictor, dict[str, LatencyTable]]:
-    """A small space, a predictor that holds large networks to be good, and a table for each device."""
+    """A small space, a predictor that rates large networks higher, and a table for each device."""
     space = get_space("ofa_small", resolutions=(20, 28))
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(60)]
@@ -198,7 +198,7 @@ def test_targets_and_front() -> None:
     assert middle["predicted_top1"] >= middle["random_search_top1"]
     assert middle["predicted_top1_low"] <= middle["predicted_top1"] <= middle["predicted_top1_high"]
     assert middle["estimated_gap"] >= -1e-9
-    # A front rises, begins at the fastest network, and holds nothing worse than what the targets found.
+    # The front rises, starts at the fastest network, and is nowhere below what the targets found.
     assert (np.diff(front["latency_ms"]) > 0).all()
     assert (np.diff(front["objective"]) > 0).all()
     assert front["latency_ms"][0] == pytest.approx(low["predicted_latency_ms"])
@@ -209,7 +209,7 @@ def test_targets_and_front() -> None:
 
 
 def test_targets_of_several_devices() -> None:
-    """One on which time follows the arithmetic, and one on which it follows the weights: each target keeps its own budget."""
+    """Time follows MACs on one device and parameters on the other. Each target keeps its budget."""
     space, predictor, tables = small_case(host=lambda layer: layer.macs / 1e6, phone=lambda layer: 1e-3 + layer.params / 1e4)
     targets = {
         "here": TargetParams(fraction=0.4),
