@@ -1,4 +1,4 @@
-"""The accuracy predictor: architecture and resolution in, top-1 and its uncertainty out."""
+"""The accuracy predictor: maps architecture and resolution to top-1 and its uncertainty."""
 
 import json
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
 
 CHUNK = 8192
-"""Architectures predicted at a time, to bound memory."""
+"""Architectures predicted at a time, to limit memory."""
 BASE = "base"
-"""Name of the feature that holds the base's prediction, and of the base in a file."""
+"""Name of the feature that holds the base's prediction, and prefix of the base's arrays in a file."""
 
 
 class AccuracyPredictor:
-    """Top-1 of sub-networks of one space by Gaussian process regression on measured ones.
+    """Predicts top-1 of sub-networks of one space by Gaussian process regression on measured sub-networks.
 
-    On the 2,223 measured ImageNet sub-networks of ofa_mbv3 it is more exact than the published three-layer perceptron.
+    On the 2,223 measured ImageNet sub-networks of ofa_mbv3 it is more accurate than the published three-layer perceptron.
 
-    With a `base`, another predictor, it learns only how its own measurements differ from the base's: a predictor of int8
-    accuracy from a few hundred int8 measurements and the float predictor. APQ (https://arxiv.org/abs/2006.08509) transfers
-    weights of a perceptron to the same end; for Gaussian processes it is recursive co-kriging (Le Gratiet and Garnier, 2014,
+    With a `base` (another predictor) it learns only how its measurements differ from the base. Example: int8 accuracy from a few
+    hundred int8 measurements and the float predictor. APQ (https://arxiv.org/abs/2006.08509) transfers the weights of a
+    perceptron for this purpose. For Gaussian processes this is recursive co-kriging (Le Gratiet and Garnier, 2014,
     https://arxiv.org/abs/1210.0686).
     """
 
@@ -42,7 +42,7 @@ class AccuracyPredictor:
         log_weights: np.ndarray | None = None,
         base: "AccuracyPredictor | None" = None,
     ) -> None:
-        """codes (n, genes), resolutions (n,), top1 (n,) in 0..1; log_weights: hyperparameters, None to find them."""
+        """codes (n, genes), resolutions (n,), top1 (n,) in 0..1. log_weights: hyperparameters, or None to fit them."""
         self.space, self.codes, self.resolutions, self.top1, self.base = space, codes, resolutions, top1, base
         features, start = encode_features(space, codes, resolutions), np.zeros(len(top1))
         residuals, deviations = np.zeros(len(top1)), np.zeros(len(top1))
@@ -55,7 +55,7 @@ class AccuracyPredictor:
             if log_weights is None
             else GaussianProcess.from_weights(tuple(sorted(features)), log_weights, features, target)
         )
-        # What a new architecture's error is made of: the process's own, and the base's where it had measured the architecture.
+        # The error for a new architecture has two parts: the process's, and the base's where it measured the architecture.
         own_residuals, own_deviations = self.process.leave_one_out()
         self._residuals, self._deviations = residuals + own_residuals, np.hypot(deviations, own_deviations)
         parameters = len(self.process.log_weights)
@@ -70,11 +70,12 @@ class AccuracyPredictor:
         seed: int = 0,
         base: "AccuracyPredictor | None" = None,
     ) -> "AccuracyPredictor":
-        """Fits to measured architectures; each carries its resolution.
+        """Fits to measured architectures, each with its resolution.
 
-        top1: accuracies in 0..1 (n,). seed: kept for predictors that draw random numbers; this one draws none.
-        base: the predictor to transfer from, of a space with the same choices.
-        Raises ValueError for fewer than 10 measurements, unequal lengths, values outside 0..1 or a foreign architecture.
+        top1: accuracies in 0..1 (n,). seed: unused; this fit draws no random numbers.
+        base: the predictor to transfer from. Its space must have the same choices.
+        Raises ValueError for fewer than 10 measurements, unequal lengths, values outside 0..1 or an architecture that is not in
+        the space.
         """
         y = np.asarray(top1, dtype=float)
         if len(archs) != len(y) or len(y) < 10:
@@ -86,24 +87,24 @@ class AccuracyPredictor:
         return cls(space, *space.encode(archs), y, base=base)
 
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
-        """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not of the space."""
+        """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not in the space."""
         return self.predict_codes(*self.space.encode(archs))
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """The same for encoded architectures: codes (n, genes), resolutions (n,)."""
+        """Expected top-1 in 0..1 (n,) of encoded architectures: codes (n, genes), resolutions (n,)."""
         starts = range(0, len(codes), CHUNK)
         parts = [self._mean(codes[i : i + CHUNK], resolutions[i : i + CHUNK]) for i in starts]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def uncertainty_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """The calibrated size (n,) of the errors of `predict_codes`: about their standard deviation."""
+        """The calibrated size (n,) of the errors of `predict_codes`, roughly their standard deviation."""
         return self.calibration.scale(self.predict_codes(codes, resolutions), self._deviation(codes, resolutions))
 
     def interval(self, archs: Sequence[Arch], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds (low, high), each (n,), that hold a measured top-1 with probability `coverage`.
+        """Bounds (low, high), each (n,), that contain a measured top-1 with probability `coverage`.
 
-        Their width follows from the leave-one-out residuals (see `calibration`), not from a normal distribution.
-        Raises ValueError for a coverage outside 0..1 or an architecture that is not of the space.
+        Their width comes from the leave-one-out residuals (see `Calibration`), not from a normal distribution.
+        Raises ValueError for a coverage outside 0..1 or an architecture that is not in the space.
         """
         codes, resolutions = self.space.encode(archs)
         mean = self.predict_codes(codes, resolutions)
@@ -111,15 +112,15 @@ class AccuracyPredictor:
         return np.clip(mean - width, 0, 1), np.clip(mean + width, 0, 1)
 
     def save(self, path: str | Path) -> None:
-        """Writes measurements and hyperparameters as .npz, byte for byte repeatable."""
+        """Writes measurements and hyperparameters as .npz. Equal predictors give equal bytes."""
         with files.replacing(path) as temporary, temporary.open("wb") as f:
             np.savez(f, allow_pickle=False, **self._fields())
 
     @classmethod
     def load(cls, path: str | Path) -> "AccuracyPredictor | OfficialPredictor":
-        """Reads what `save` wrote, or the official acc_predictor.pth (suffix .pth or .pt).
+        """Reads a file written by `save`, or the official acc_predictor.pth (suffix .pth or .pt).
 
-        Raises ValueError, one line, for a missing or foreign file.
+        Raises ValueError, one line, if the file is missing or is not a predictor.
         """
         if is_official(path):
             return OfficialPredictor.load(path)
@@ -172,9 +173,12 @@ class AccuracyPredictor:
         return ((start - base.top1.mean()) / (base.top1.std() or 1.0))[:, None]
 
     def _at(self, codes: np.ndarray, resolutions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For a predictor that builds on this one, (n,) each: accuracies, measured where they were and else predicted;
-        errors that predictions without the measurement would have had, 0 where there is none, since the error is then part of
-        what builds on it; deviations of such predictions."""
+        """Accuracies, residuals and deviations (n,) for a predictor that builds on this one.
+
+        Accuracies are measured where available, else predicted. Residuals are the leave-one-out errors of measured
+        architectures. They are 0 elsewhere: there the error is part of the residual of the predictor on top. Deviations are
+        those of the same predictions.
+        """
         known = {(*code, r): i for i, (code, r) in enumerate(zip(self._effective(self.codes), self.resolutions, strict=True))}
         rows = [known.get((*code, r), -1) for code, r in zip(self._effective(codes), resolutions, strict=True)]
         index, start = np.array(rows), self.predict_codes(codes, resolutions)
@@ -185,5 +189,5 @@ class AccuracyPredictor:
         return start, residuals, deviations
 
     def _effective(self, codes: np.ndarray) -> list[tuple[int, ...]]:
-        """Codes with the same number in every gene that does not matter."""
+        """Codes in which every gene that does not matter has the same value."""
         return [tuple(row) for row in np.where(present_genes(self.space, codes), codes, -1).tolist()]

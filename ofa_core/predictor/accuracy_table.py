@@ -1,4 +1,4 @@
-"""The table of measured accuracies that predictors are fitted to."""
+"""The table of measured accuracies to which predictors are fitted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +11,9 @@ from ofa_core.space.arch import Arch
 
 
 def write_accuracies(path: Path, archs: list[Arch], top1: list[float], int8_top1: Mapping[int, float] = {}) -> None:
-    """Writes csv: ks, e, d (numbers with spaces between), r in pixels, top1 and int8_top1 in 0..1.
+    """Writes CSV: ks, e, d (numbers separated by spaces), r in pixels, top1 and int8_top1 in 0..1.
 
-    int8_top1: by place in `archs`; the cells of others are empty.
+    int8_top1: by index in `archs`. The cells of other architectures are empty.
     """
     rows = [
         {name: " ".join(map(str, value)) for name, value in (("ks", a.ks), ("e", a.e), ("d", a.d)) if value}
@@ -24,9 +24,10 @@ def write_accuracies(path: Path, archs: list[Arch], top1: list[float], int8_top1
 
 
 def read_accuracies(path: Path, column: str = "top1") -> tuple[list[Arch], np.ndarray]:
-    """Reads what `write_accuracies` wrote: architectures and top-1 (n,). Raises ValueError, one line, for a foreign file.
+    """Reads a file written by `write_accuracies`: architectures and top-1 (n,).
 
-    column: `int8_top1` is the accuracy of the int8 network; NaN where it was not measured.
+    column: `int8_top1` is the accuracy of the int8 network, NaN where it was not measured.
+    Raises ValueError, one line, if the file is missing or is not such a table.
     """
     try:
         table = pd.read_csv(path, dtype={"ks": str, "e": str, "d": str})

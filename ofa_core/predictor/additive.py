@@ -1,10 +1,10 @@
-"""A predictor that is a sum over stages: each stage's choices jointly, and their interplay with the resolution.
+"""A predictor that is a sum over stages.
 
-    top1 = constant(r) + sum over stages of value(r, the stage's choices)
+    top1 = constant(r) + sum over stages of value(r, choices of the stage)
 
-Within a stage, pairs of choices of different blocks may have effects of their own; between stages there are none, so that the
-best network under a budget can be found exactly (`ofa_core.search.exact`). Fitted by ridge regression whose strength minimises
-generalised cross-validation (Golub, Heath, Wahba, 1979).
+Within a stage, choices of different blocks can have pair effects. Between stages there are none, so the best network under a
+budget can be found exactly (`ofa_core.search.exact`). The fit is ridge regression. Its strength minimises generalised
+cross-validation (Golub, Heath, Wahba, 1979).
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 
 RESOLUTION_UNIT = 32.0
-"""Pixels that count as one unit of the resolution's feature."""
+"""Pixels per unit of the resolution feature."""
 PAIR_SCALE = 0.3
-"""Features of pairs are this much smaller, so that ridge regression trusts them less than single choices."""
+"""Scale of pair features. Below 1, so that ridge regression penalises pairs more than single choices."""
 STRENGTHS = np.logspace(-3, 4, 29)
 MOST_CHOICES = 200_000
 
 
 class StageChoices(NamedTuple):
-    """All different networks of one stage: the genes it consists of, and their choices (choices, columns)."""
+    """All distinct variants of one stage: its genes (columns), and their choices (choices, columns)."""
 
     columns: tuple[int, ...]
     codes: np.ndarray
@@ -35,7 +35,7 @@ class StageChoices(NamedTuple):
 
 @lru_cache(maxsize=8)
 def stage_choices(space: Space) -> tuple[StageChoices, ...]:
-    """The stages of a space: sets of genes that share no layer with genes of other stages.
+    """The stages of a space: sets of genes that share no layer with the genes of other stages.
 
     Raises ValueError for a space whose stages are coupled (ofa_resnet50: a width belongs to two stages).
     """
@@ -48,7 +48,7 @@ def stage_choices(space: Space) -> tuple[StageChoices, ...]:
         columns = tuple(column for column in range(len(space.genes)) if group[column] == g)
         count = np.prod([len(space.genes[column].choices) for column in columns], dtype=float)
         if count > MOST_CHOICES:
-            raise ValueError(f"space {space.name}: its stages share layers, so that no predictor is additive over them")
+            raise ValueError(f"space {space.name}: its stages share layers, so no predictor is additive over them")
         codes = np.zeros((int(count), len(space.genes)), np.int16)
         codes[:, columns] = list(product(*(range(len(space.genes[column].choices)) for column in columns)))
         codes = np.where(present_genes(space, codes), codes, 0)
@@ -57,8 +57,12 @@ def stage_choices(space: Space) -> tuple[StageChoices, ...]:
 
 
 class AdditivePredictor:
-    """constant (3,): of 1, r and r squared. single, by_resolution (features,): of a choice, and times r. pairs (features,
-    features), symmetric: of two choices of one stage. r is in units of 32 pixels from the largest resolution of the space."""
+    """Predicts top-1 as a sum over stages.
+
+    constant (3,): coefficients of 1, r and r squared. single (features,): effect of each choice. by_resolution (features,):
+    the same, times r. pairs (features, features), symmetric: effects of two choices of one stage.
+    r is measured in units of 32 pixels from the largest resolution of the space.
+    """
 
     def __init__(
         self, space: Space, constant: np.ndarray, single: np.ndarray, by_resolution: np.ndarray, pairs: np.ndarray
@@ -68,9 +72,9 @@ class AdditivePredictor:
 
     @classmethod
     def fit(cls, space: Space, archs: Sequence[Arch], top1: Sequence[float] | np.ndarray, seed: int = 0) -> "AdditivePredictor":
-        """Fits to architectures, each with its resolution, and top-1 in 0..1 (n,). seed: this fit draws no random numbers.
+        """Fits to architectures, each with its resolution, and top-1 in 0..1 (n,). seed: unused; the fit is deterministic.
 
-        Raises ValueError for fewer than 10 or unequal numbers of them, and for a space that has no stages of its own.
+        Raises ValueError for fewer than 10 architectures, for unequal lengths, and for a space whose stages are coupled.
         """
         if len(archs) != len(top1) or len(archs) < 10:
             raise ValueError(
@@ -88,7 +92,7 @@ class AdditivePredictor:
         values: np.ndarray,
         stages: Sequence[Sequence[int]] = (),
     ) -> "AdditivePredictor":
-        """The same for codes (n, genes) and resolutions (n,). stages: the genes in each within which pairs have effects."""
+        """Fits to codes (n, genes), resolutions (n,) and values (n,). stages: gene columns within which pairs have effects."""
         first, x = _first_features(space), _one_hot(space, codes)
         r = _units(space, resolutions)
         left, right = _pairs(space, first, stages)
@@ -103,17 +107,17 @@ class AdditivePredictor:
         return cls(space, constant, weights[:features], weights[features : 2 * features], pairs + pairs.T)
 
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
-        """Expected top-1 (n,). Raises ValueError for an architecture that is not of the space."""
+        """Expected top-1 (n,). Raises ValueError for an architecture that is not in the space."""
         return self.predict_codes(*self.space.encode(archs))
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """The same for encoded architectures: codes (n, genes), resolutions (n,)."""
+        """Expected top-1 (n,) of encoded architectures: codes (n, genes), resolutions (n,)."""
         x, r = _one_hot(self.space, codes), _units(self.space, resolutions)
         own = x @ self.single + r * (x @ self.by_resolution) + ((x @ self.pairs) * x).sum(1) / 2
         return own + self.constant @ np.stack([np.ones_like(r), r, r**2])
 
     def slopes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """Partial derivatives with respect to the choices, as `OfficialPredictor.slopes`: (n, genes, most choices)."""
+        """Partial derivatives with respect to the choices (n, genes, most choices), as in `OfficialPredictor.slopes`."""
         x, r = _one_hot(self.space, codes), _units(self.space, resolutions)
         gradient = self.single + r[:, None] * self.by_resolution + x @ self.pairs
         genes = self.space.genes
@@ -123,7 +127,7 @@ class AdditivePredictor:
         return slopes
 
     def stage_values(self, resolution: int) -> tuple[float, list[np.ndarray]]:
-        """The constant, and for each stage of `stage_choices` the values of its choices (choices,)."""
+        """The constant, and the values (choices,) of the choices of each stage of `stage_choices`."""
         reference, r = np.zeros(len(self.space.genes), np.int16), _units(self.space, np.array([resolution]))[0]
         values = []
         for columns, choices in stage_choices(self.space):
@@ -152,7 +156,7 @@ def _one_hot(space: Space, codes: np.ndarray) -> np.ndarray:  # (n, features)
 
 
 def _pairs(space: Space, first: np.ndarray, stages: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Features of two different genes of one stage, depths apart: a depth shows in what is present."""
+    """Pairs of features of two different genes of one stage. Depths are left out: they show in which blocks are present."""
     pairs: list[tuple[int, int]] = []
     for columns in stages:
         genes = [column for column in columns if space.genes[column].field != "d"]

@@ -1,4 +1,4 @@
-"""Architectures as numbers for a predictor: one-hot choices, zero where the depth skips the block, resolution and size."""
+"""Architectures as features for a predictor: one-hot choices (zero where the depth skips the block), resolution and size."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from ofa_core.space.base import Space
 from ofa_core.space.layer_sums import LayerSum
 
 RESOLUTION_SCALE = 4.0
-"""Makes the resolution's feature run over about 2 within a space, like the distances between one-hot choices."""
+"""Scale of the resolution feature. It spans about 2 within a space, similar to distances between one-hot choices."""
 SIZE_SCALE = 2.0
-"""The same for the size."""
+"""Scale of the size feature, for the same reason."""
 
 
 def encode_features(space: Space, codes: np.ndarray, resolutions: np.ndarray) -> dict[str, np.ndarray]:
-    """Features by kind of choice: the fields of `Arch` the space has, each (n, features of the field), r and size (n, 1).
+    """Feature groups by name: each field of `Arch` in the space (n, features of the field), r and size (n, 1).
 
-    codes (n, genes), resolutions (n,) as `space.encode` returns them. The resolution is a number, not a class, so that
-    predictions reach beyond the resolutions of the training data; it is the reciprocal of the pixels, in which accuracy is
-    nearly linear: each further pixel gains less, and no resolution promises more than a bounded gain.
+    codes (n, genes), resolutions (n,): as `space.encode` returns them. The resolution is a number, not a class, so predictions
+    extend beyond the resolutions of the training data. It enters as the reciprocal of the pixels, in which accuracy is nearly
+    linear: each further pixel gains less, and the total gain is bounded.
     """
     columns: dict[str, list[np.ndarray]] = {}
     for gene, present, choice in zip(space.genes, present_genes(space, codes).T, codes.T, strict=True):
@@ -31,9 +31,9 @@ def encode_features(space: Space, codes: np.ndarray, resolutions: np.ndarray) ->
 
 
 def _size(space: Space, codes: np.ndarray) -> np.ndarray:  # -> (n,)
-    """The logarithm of MACs at the space's largest resolution, from 0 of the smallest to `SIZE_SCALE` of the largest network.
+    """The logarithm of MACs at the largest resolution, from 0 (smallest network) to `SIZE_SCALE` (largest network).
 
-    That larger networks are better is most of what a few measurements can tell, and no single choice says it.
+    A few measurements mostly show that larger networks are better. No single choice expresses that.
     """
     macs, low, high = _sizes(space)
     sizes = macs.of_codes(codes, np.full(len(codes), space.resolutions[-1]))
@@ -42,25 +42,25 @@ def _size(space: Space, codes: np.ndarray) -> np.ndarray:  # -> (n,)
 
 @lru_cache(maxsize=32)
 def _sizes(space: Space) -> tuple[LayerSum, float, float]:
-    """MACs of the space's networks without the classifier's classes, and those of the smallest and the largest."""
+    """MACs of the space's networks with a classifier of one class, and those of the smallest and the largest network."""
     macs = LayerSum(space, lambda layer: layer.macs, num_classes=1)
     low, high = macs([space.smallest(space.resolutions[-1]), space.largest(space.resolutions[-1])])
     return macs, float(low), float(high)
 
 
 def present_genes(space: Space, codes: np.ndarray) -> np.ndarray:
-    """Which genes matter, bool (n, genes): False for those of blocks that the depth leaves out."""
+    """Which genes matter, bool (n, genes). False for genes of blocks that the depth skips."""
     conditions = _conditions(space)
     present = np.ones(codes.shape, dtype=bool)
     for condition in conditions:
         present[:, condition.genes] = False
-    for genes, columns, least in conditions:  # depths ascend, so that choices compare as depths do
+    for genes, columns, least in conditions:  # depths ascend, so choices compare like depths
         present[:, genes] |= codes[:, columns] >= least
     return present
 
 
 class _Conditions(NamedTuple):
-    """Genes (k,) that matter where the depth genes in `columns` (k,) have at least the choice `least` (k,); no gene twice."""
+    """Genes (k,) that matter if the depth genes in `columns` (k,) have at least the choice `least` (k,). No gene twice."""
 
     genes: np.ndarray
     columns: np.ndarray
@@ -69,7 +69,7 @@ class _Conditions(NamedTuple):
 
 @lru_cache(maxsize=32)
 def _conditions(space: Space) -> tuple[_Conditions, ...]:
-    """What makes genes matter; those that always do are left out. A gene of several stages stands in several entries."""
+    """Conditions under which genes matter. Genes that always matter are left out; a gene of several stages has several entries."""
     least: dict[int, dict[int, int]] = {}
     always: set[int] = set()
     for slot in space.slots:

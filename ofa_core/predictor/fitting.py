@@ -1,4 +1,4 @@
-"""Fitting a predictor and measuring it on architectures held out of the fit."""
+"""Fitting a predictor and testing it on held-out architectures."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ from ofa_core.space.base import Space
 def fit_and_check(
     space: Space, archs: list[Arch], top1: np.ndarray, params: FitPredictorParams, seed: int
 ) -> tuple[AccuracyPredictor, dict[str, Any], pd.DataFrame]:
-    """The predictor fitted to all architectures; its quality and a table (predicted, measured) on held-out ones.
+    """A predictor fitted to all architectures, the quality, and a table (predicted, measured) of held-out architectures.
 
-    top1: (n,) in 0..1. The quality is that of a predictor fitted to the others.
+    top1: (n,) in 0..1. The quality and the table come from a predictor that was not fitted to the held-out architectures.
     """
     held, rest = _split(np.arange(len(archs)), params, seed)
     trial = AccuracyPredictor.fit(space, _pick(archs, rest), top1[rest], seed)
@@ -28,12 +28,12 @@ def fit_and_check(
 def fit_quantized_and_check(
     space: Space, archs: list[Arch], top1: np.ndarray, int8_top1: np.ndarray, params: FitPredictorParams, seed: int
 ) -> tuple[AccuracyPredictor, dict[str, Any], pd.DataFrame]:
-    """The same for a predictor of int8 accuracy, transferred from the float one; `float_predictor` in its quality is how well
-    the float predictor does as it is.
+    """As `fit_and_check`, for a predictor of int8 accuracy that is transferred from the float predictor.
 
-    top1: (n,) in 0..1, measured in float. int8_top1: (n,) in 0..1, NaN where it was not measured. Neither the transferred
-    predictor that is checked nor the float one below it has seen the held-out architectures.
-    Raises ValueError for fewer than 10 int8 measurements besides the held-out ones.
+    top1: (n,) in 0..1, measured in float. int8_top1: (n,) in 0..1, NaN where it was not measured.
+    `float_predictor` in the quality tells how well the float predictor alone predicts int8 accuracy. Neither it nor the
+    transferred predictor was fitted to the held-out architectures.
+    Raises ValueError if fewer than 10 int8 measurements are left after holding out.
     """
     measured = np.flatnonzero(~np.isnan(int8_top1))
     held, rest = _split(measured, params, seed)
@@ -48,7 +48,7 @@ def fit_quantized_and_check(
 
 
 def _split(rows: np.ndarray, params: FitPredictorParams, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(held out, rest) of row numbers."""
+    """Row numbers, split into (held out, rest)."""
     order = rows[np.random.default_rng([seed, 3]).permutation(len(rows))]
     count = max(2, round(params.held_out * len(rows)))
     return order[:count], order[count:]

@@ -1,11 +1,12 @@
-"""Gaussian process regression over grouped features, with hyperparameters by marginal likelihood.
+"""Gaussian process regression over grouped features. Hyperparameters maximise the marginal likelihood.
 
 Gaussian Processes for Machine Learning (Rasmussen and Williams, 2006): equations 2.25 and 2.26 (prediction), 5.8 and 5.9
 (marginal likelihood and its gradient), 5.12 (leave-one-out). The kernel is
 
     k(a, b) = s^2 exp(-1/2 sum_g w_g^2 |a_g - b_g|^2) + sum_g l_g^2 a_g . b_g + c^2,
 
-one weight w_g and l_g for each group g of features: each kind of choice has an additive effect and takes part in interactions.
+with one weight w_g and one l_g for each group g of features. Each kind of choice has an additive effect and takes part in
+interactions.
 """
 
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ Groups = dict[str, np.ndarray]
 
 JITTER = 1e-8
 PRIOR = 0.005
-"""Weight of a weak Gaussian prior on the logarithms of the hyperparameters; it keeps unused ones from running away."""
+"""Weight of a weak Gaussian prior on the logarithms of the hyperparameters. It keeps unused ones from diverging."""
 SUBSET = 400
-"""Observations of the first search for hyperparameters, whose every step costs the cube of their number."""
+"""Most observations in the first search for hyperparameters. A step costs the cube of this number."""
 LAST_STEPS = 20
-"""Steps of the second search, over all observations; it begins next to the optimum."""
+"""Steps of the second search, over all observations. It starts close to the optimum."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class GaussianProcess:
 
     groups: tuple[str, ...]
     log_weights: np.ndarray
-    """w_g of every group, l_g of every group, s, c and the noise's deviation, as logarithms (2 g + 3,)."""
+    """Logarithms (2 g + 3,) of all w_g, all l_g, s, c and the standard deviation of the noise."""
     x: Groups
     mean: float
     scale: float
@@ -41,9 +42,10 @@ class GaussianProcess:
 
     @classmethod
     def fit(cls, x: Groups, y: np.ndarray, iterations: int = 100) -> "GaussianProcess":
-        """Maximises the marginal likelihood of y (n,) from a fixed start with at most `iterations` steps of L-BFGS.
+        """Maximises the marginal likelihood of y (n,) by up to `iterations` steps of L-BFGS from a fixed start.
 
-        Of more than `SUBSET` observations a fixed random part is searched first, and all of them from what it found.
+        With more than `SUBSET` observations, a first search uses a fixed random subset. A second search over all observations
+        starts from its result.
         """
         groups = tuple(sorted(x))
         targets = (y - y.mean()) / (y.std() or 1.0)
@@ -68,7 +70,7 @@ class GaussianProcess:
         return self._cross(x) @ self.alpha * self.scale + self.mean
 
     def deviation(self, x: Groups) -> np.ndarray:
-        """Standard deviations (m,) of new observations, noise included."""
+        """Standard deviations (m,) of new observations, including noise."""
         cross = self._cross(x)
         weights, count = np.exp(2 * self.log_weights), len(self.groups)
         prior = weights[-3] + weights[-2] + weights[-1]
@@ -76,7 +78,7 @@ class GaussianProcess:
         return np.sqrt(np.maximum(prior - ((cross @ self.inverse) * cross).sum(1), 1e-12)) * self.scale
 
     def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
-        """(residuals, deviations), (n,) each, of every observation when it is predicted from all others."""
+        """Residuals and deviations, each (n,), of every observation predicted from all others."""
         precision = np.diag(self.inverse)
         return self.alpha / precision * self.scale, self.scale / np.sqrt(precision)
 
@@ -105,7 +107,7 @@ def _smooth(weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
 def _negative_log_likelihood(
     log_weights: np.ndarray, y: np.ndarray, distances: np.ndarray, products: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Value and gradient, without the constant. distances, products: (g, n, n). Most of its time is one matrix inversion."""
+    """Value and gradient, without the constant. distances, products: (g, n, n). One matrix inversion takes most of the time."""
     count, weights = len(distances), np.exp(2 * log_weights)
     smooth = _smooth(weights, distances)
     kernel = smooth + np.tensordot(weights[count:-3], products, 1) + weights[-2]
@@ -122,11 +124,11 @@ def _negative_log_likelihood(
 
 
 def _invert(kernel: np.ndarray) -> tuple[np.ndarray, float]:
-    """The inverse of a positive definite matrix (n, n), which is overwritten, and half the logarithm of its determinant.
+    """The inverse of a positive definite matrix (n, n), and half the logarithm of its determinant. Overwrites `kernel`.
 
-    Three times as fast as solving for the columns of the unit matrix.
+    Three times as fast as solving for the columns of the identity matrix.
     """
-    # The transpose of a symmetric C-ordered array is the same matrix in LAPACK's order: no copy is made.
+    # The transpose of a symmetric C-ordered array is the same matrix in LAPACK's order, so no copy is made.
     factor, failed = dpotrf(kernel.T, lower=1, overwrite_a=1)
     half_log_determinant = float(np.log(np.diag(factor)).sum())
     half, singular = dpotri(factor, lower=1, overwrite_c=1)
@@ -138,7 +140,7 @@ def _invert(kernel: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _pairs(groups: tuple[str, ...], a: Groups, b: Groups) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances and scalar products, (g, len(a), len(b)) each."""
+    """Squared distances and scalar products, each (g, len(a), len(b))."""
     return np.stack([_distances(a[group], b[group]) for group in groups]), np.stack([a[group] @ b[group].T for group in groups])
 
 

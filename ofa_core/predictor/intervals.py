@@ -1,9 +1,9 @@
-"""Prediction intervals that hold as many measurements as they promise, for strong and weak networks alike.
+"""Prediction intervals with the promised coverage, for strong and weak networks alike.
 
-Split conformal prediction with normalised residuals (Lei et al., 2018, https://arxiv.org/abs/1604.04173, section 5.2), on the
-leave-one-out residuals of a Gaussian process instead of a split. The process's deviation takes the noise as equal everywhere,
-but weak networks are harder to predict than strong ones; so residuals are divided by a scale that also follows the predicted
-value. On measured ImageNet networks this gives narrower intervals in all, and the promised share at every level of accuracy.
+The method is split conformal prediction with normalised residuals (Lei et al., 2018, https://arxiv.org/abs/1604.04173, section
+5.2). It uses the leave-one-out residuals of a Gaussian process instead of a split. The process assumes equal noise everywhere,
+but weak networks are harder to predict than strong ones. Residuals are therefore divided by a scale that also depends on the
+predicted value. On measured ImageNet networks this makes intervals narrower overall and keeps coverage at every accuracy level.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ import numpy as np
 from scipy.optimize import minimize
 
 RIDGE = 5.0
-"""Weight of the prior that keeps the scale at the process's deviation, in observations; it matters with few of them."""
+"""Weight, in observations, of the prior that pulls the scale to the process's deviation. It matters for small data."""
 REACH = 2.5
-"""Standard deviations to which the scale follows: beyond what was measured it stays as it is there."""
+"""Range of the scale's features, in standard deviations from the mean. The scale is constant beyond it."""
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Maps a prediction and its deviation to the half width of an interval.
 
-    coefficients: (3,), of a constant, the prediction and the deviation's logarithm, both standardised by `centre` and
-    `spread`, (2,) each. scores: absolute residuals over their scale, ascending (n,).
+    coefficients (3,): of a constant, the prediction and the logarithm of the deviation. centre, spread (2,): standardise the
+    last two. scores (n,): absolute residuals divided by their scale, ascending.
     """
 
     coefficients: np.ndarray
@@ -32,10 +32,10 @@ class Calibration:
 
     @classmethod
     def fit(cls, mean: np.ndarray, deviation: np.ndarray, residual: np.ndarray, parameters: int = 0) -> "Calibration":
-        """From leave-one-out predictions, their deviations and residuals, (n,) each. The scale maximises the likelihood.
+        """Fits to leave-one-out predictions, their deviations and residuals, each (n,). The scale maximises the likelihood.
 
-        parameters: how many numbers of the predictor were chosen with the very observations. Like the scale's three they make
-        residuals smaller than those of new networks, by the usual correction for degrees of freedom.
+        parameters: number of the predictor's parameters that were fitted to the same observations. These, and the three of the
+        scale, make the residuals too small. The usual correction for degrees of freedom makes up for it.
         """
         raw = np.stack([mean, np.log(deviation)])
         unscaled = cls(np.zeros(3), raw.mean(1), np.maximum(raw.std(1), 1e-9), np.zeros(0))
@@ -54,11 +54,14 @@ class Calibration:
         return cls(found, scaled.centre, scaled.spread, np.sort(scores))
 
     def scale(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-        """The typical size (n,) of errors at predictions with these deviations, (n,) each."""
+        """The typical size (n,) of errors, for predictions (n,) with deviations (n,)."""
         return deviation * np.exp(self._features(mean, deviation) @ self.coefficients)
 
     def half_width(self, mean: np.ndarray, deviation: np.ndarray, coverage: float) -> np.ndarray:
-        """Of intervals (n,) that hold a new measurement with probability `coverage`. Raises ValueError outside 0..1."""
+        """Half widths (n,) of intervals that contain a new measurement with probability `coverage`.
+
+        Raises ValueError for a coverage outside 0..1.
+        """
         if not 0 < coverage < 1:
             raise ValueError(f"coverage: {coverage} is not between 0 and 1")
         count = len(self.scores)

@@ -1,9 +1,10 @@
-"""The accuracy predictor published with Once-for-All: a perceptron of three hidden layers for ofa_mbv3 at width 1.2.
+"""The accuracy predictor published with Once-for-All: a perceptron with three hidden layers for ofa_mbv3 at width 1.2.
 
-Once-for-All, appendix A, and the file acc_predictor.pth in han-cai/files. Its inputs are, for each of the 20 blocks, the
-kernel size one-hot, then the expand ratios the same way, both zero for blocks that the depth leaves out, and the resolution
-as one of 8 classes of 16 pixels from 112. Its output is top-1 in 0..1 on 10,000 images held out of the training set; figures
-on the validation set are lower.
+Sources: Once-for-All, appendix A, and the file acc_predictor.pth in han-cai/files.
+
+Inputs: the one-hot kernel sizes of all 20 blocks, then the one-hot expand ratios, then the resolution as one of 8 classes of 16
+pixels from 112. Blocks that the depth skips are zero. Output: top-1 in 0..1 on 10,000 images held out of the training set.
+Accuracy on the validation set is lower.
 """
 
 from collections.abc import Sequence
@@ -19,33 +20,33 @@ from ofa_core.space.registry import get_space
 
 FIRST_RESOLUTION, RESOLUTION_STEP, RESOLUTIONS = 112, 16, 8
 CHUNK = 1024
-"""Architectures at a time: their activations stay in the processor's cache."""
+"""Architectures predicted at a time. Their activations fit in the processor's cache."""
 
 Weights = tuple[np.ndarray, np.ndarray]
-"""(weight (inputs, outputs), bias (outputs,)), float32, of one layer."""
+"""Weight (inputs, outputs) and bias (outputs,) of one layer, float32."""
 
 
 def is_official(path: str | Path) -> bool:
-    """Whether a path names a file of torch, which the published predictor is; ours is an archive of numpy arrays."""
+    """Whether the path has the suffix of a torch file, like the published predictor. Ours is an archive of numpy arrays."""
     return Path(path).suffix in (".pth", ".pt")
 
 
 def official_space() -> Space:
-    """The space of the published predictor, at the resolutions that it knows."""
+    """The space of the published predictor, at the resolutions that it covers."""
     return get_space("ofa_mbv3", 1.2, tuple(FIRST_RESOLUTION + RESOLUTION_STEP * i for i in range(RESOLUTIONS)))
 
 
 class OfficialPredictor:
-    """Top-1 of sub-networks of ofa_mbv3; read by `ofa_core.predictor.AccuracyPredictor.load`.
+    """Predicts top-1 of sub-networks of ofa_mbv3. Loaded by `ofa_core.predictor.AccuracyPredictor.load`.
 
-    It tells no uncertainty: the published file has none.
+    It has no uncertainty estimate, because the published file has none.
     """
 
     def __init__(self, layers: Sequence[Weights]) -> None:
-        """layers: three hidden ones and the head."""
+        """layers: three hidden layers and the head."""
         self.space = official_space()
         self.layers = list(layers)
-        # Kernel sizes, then expand ratios, each gene's choices side by side: the order of the space's genes.
+        # Inputs follow the order of the space's genes: kernel sizes, then expand ratios, the choices of a gene side by side.
         self._elastic = [i for i, gene in enumerate(self.space.genes) if gene.field in ("ks", "e")]
         self._first = np.cumsum([0, *(len(self.space.genes[i].choices) for i in self._elastic)])
         if len(self.layers[0][0]) != self._first[-1] + RESOLUTIONS:
@@ -53,13 +54,13 @@ class OfficialPredictor:
 
     @classmethod
     def load(cls, path: str | Path) -> "OfficialPredictor":
-        """Reads the state dict with torch's safe loader. Raises ValueError, one line, for a missing or foreign file."""
-        import torch  # slow to import, and our own predictor does without
+        """Reads the state dict with torch's safe loader. Raises ValueError, one line, for a missing or different file."""
+        import torch  # slow to import, and our own predictor does not need it
 
         try:
             stored = torch.load(path, map_location="cpu", weights_only=True)
             stored = stored.get("state_dict", stored)
-            base = float(stored.get("base_acc", 0.0))  # the library's class adds it, the tutorial's has a bias instead
+            base = float(stored.get("base_acc", 0.0))  # the library's class adds it; the tutorial's has a bias instead
             matrices = {name: t.numpy().astype(np.float32) for name, t in stored.items() if name != "base_acc"}
             layers = []
             for weight in (name for name in matrices if name.endswith("weight")):
@@ -73,16 +74,19 @@ class OfficialPredictor:
             return cls(layers)
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file") from None
-        except Exception as error:  # torch raises many kinds for a broken or unsafe file
+        except Exception as error:  # torch raises many types of error for a broken or unsafe file
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{path}: not the official accuracy predictor ({reason})") from None
 
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
-        """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not of ofa_mbv3."""
+        """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not in ofa_mbv3."""
         return self.predict_codes(*self.space.encode(archs))
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """The same for encoded architectures: codes (n, genes), resolutions (n,). Raises ValueError for one not in 112..239."""
+        """Expected top-1 in 0..1 (n,) of encoded architectures: codes (n, genes), resolutions (n,).
+
+        Raises ValueError for a resolution outside 112..239.
+        """
         predicted = np.empty(len(codes))
         for rows in _chunks(len(codes)):
             predicted[rows] = self._forward(codes[rows], resolutions[rows])[-1][:, 0]
@@ -91,7 +95,7 @@ class OfficialPredictor:
     def slopes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
         """Partial derivatives of the prediction with respect to the one-hot inputs, float32 (n, genes, most choices).
 
-        Their differences estimate what other choices would change. Those of depths are 0: depths show only in the blocks.
+        Their differences estimate the effect of other choices. Slopes of depths are 0: depths only show in which blocks exist.
         """
         most = max(len(gene.choices) for gene in self.space.genes)
         slopes = np.zeros((len(codes), len(self.space.genes), most), np.float32)
@@ -105,7 +109,7 @@ class OfficialPredictor:
         return slopes
 
     def _forward(self, codes: np.ndarray, resolutions: np.ndarray) -> list[np.ndarray]:
-        """What every layer gives, the hidden ones after their ReLU."""
+        """The output of every layer, after the ReLU for hidden layers."""
         x, activations = self._inputs(codes, resolutions), []
         for i, (weight, bias) in enumerate(self.layers):
             x = x @ weight
@@ -121,7 +125,7 @@ class OfficialPredictor:
         if foreign.any():
             last = FIRST_RESOLUTION + RESOLUTION_STEP * RESOLUTIONS - 1
             raise ValueError(
-                f"r: {resolutions[foreign.argmax()]}: the official predictor knows {FIRST_RESOLUTION} to {last} pixels"
+                f"r: {resolutions[foreign.argmax()]}: the official predictor covers {FIRST_RESOLUTION} to {last} pixels"
             )
         x = np.zeros((len(codes), self._first[-1] + RESOLUTIONS), np.float32)
         rows = np.arange(len(codes))[:, None]

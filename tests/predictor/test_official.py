@@ -1,4 +1,4 @@
-"""The published accuracy predictor: its predictions, its slopes, and files that are not it."""
+"""The published accuracy predictor: its predictions, its slopes, and files of other kinds."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_slopes_are_the_gradient(official: OfficialPredictor) -> None:
     state = torch.load(shared_data("ofa/acc_predictor.pth"), map_location="cpu", weights_only=True)
     x = torch.zeros(1, 128)
     arch = official.space.largest(192)
-    x[0, 2:120:3] = 1  # every kernel and expand ratio the last of three
+    x[0, 2:120:3] = 1  # the last of three choices for every kernel size and expand ratio
     x[0, 120 + (192 - 112) // 16] = 1
     x.requires_grad_(True)
     hidden = x
@@ -62,7 +62,7 @@ def test_slopes_are_the_gradient(official: OfficialPredictor) -> None:
 
 
 def test_the_library_s_layout(official: OfficialPredictor, tmp_path: Path) -> None:
-    """A head without bias and base_acc beside it, wrapped in state_dict, as the published class stores itself."""
+    """The layout of the published class: a head without bias, base_acc beside it, wrapped in state_dict."""
     state = torch.load(shared_data("ofa/acc_predictor.pth"), map_location="cpu", weights_only=True)
     bias = state.pop("6.bias")
     torch.save({"state_dict": {"base_acc": bias, **state}}, tmp_path / "p.pth")
@@ -83,5 +83,5 @@ def test_foreign_files_and_resolutions(official: OfficialPredictor, tmp_path: Pa
     torch.save([official], tmp_path / "object.pth")
     with pytest.raises(ValueError, match="not the official"):
         AccuracyPredictor.load(tmp_path / "object.pth")
-    with pytest.raises(ValueError, match="r: 240: the official predictor knows 112 to 239 pixels"):
+    with pytest.raises(ValueError, match="r: 240: the official predictor covers 112 to 239 pixels"):
         official.predict([official.space.largest(240)])

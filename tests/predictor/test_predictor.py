@@ -1,4 +1,4 @@
-"""The accuracy predictor on really measured sub-networks, and its files."""
+"""The accuracy predictor on measured ImageNet sub-networks, and its files."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ from tests.conftest import arch_of, shared_data
 
 @pytest.fixture(scope="module")
 def measured() -> tuple[list[Arch], np.ndarray]:
-    """Sub-networks of ofa_mbv3 with measured ImageNet top-1 (0..1), shuffled: the file is in the order of a search."""
+    """Sub-networks of ofa_mbv3 with measured ImageNet top-1 (0..1). Shuffled, because the file is in the order of a search."""
     table = pd.read_csv(shared_data("ofa/ofa_mbv3_w1.0_imagenet_top1.csv")).sample(frac=1, random_state=0)
     archs = [arch_of(row) for _, row in table.iterrows()]
     return archs, table["top1"].to_numpy() / 100
@@ -32,9 +32,9 @@ def measured() -> tuple[list[Arch], np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_imagenet_sub_networks(measured: tuple[list[Arch], np.ndarray], seed: int) -> None:
-    """1,000 networks to fit, 400 to check, on random splits; none may be lucky only.
+    """Fits 1,000 networks and checks 400. Every random split must pass.
 
-    Intervals are checked on all that were not fitted: of 400 alone the share varies by 1.5 points from chance.
+    Intervals are checked on all networks outside the fit. On 400 alone, chance changes coverage by 1.5 percentage points.
     """
     archs, top1 = measured
     order = np.random.default_rng(seed).permutation(len(archs))
@@ -75,7 +75,7 @@ def test_intervals_are_right_for_weak_and_strong_networks(measured: tuple[list[A
 
 
 def test_resolutions_beyond_the_training_data() -> None:
-    """Fitted at 160 and 192 pixels, asked at 224, and far outside: trends go on, nothing explodes."""
+    """Fitted at 160 and 192 pixels, evaluated at 224 and far outside. Trends continue and nothing diverges."""
     entries = json.loads(shared_data("ofa/note10_predictions.json").read_text())
     archs = [Arch.from_dict(entry["arch"]) for entry in entries]
     top1 = np.array([entry["accuracy"] for entry in entries])
@@ -106,7 +106,7 @@ def test_leave_one_out_is_what_it_says() -> None:
     y = x["a"].sum(1) + 0.1 * rng.standard_normal(20)
     weights = np.array([-1.0, -0.5, 0.0, -1.0, -2.0])
     residuals, deviations = GaussianProcess.from_weights(("a",), weights, x, y).leave_one_out()
-    # Equal mean and scale of the targets, so that only the left-out observation differs.
+    # Same mean and scale of the targets, so that only the left-out observation differs.
     rest = np.arange(20) != 7
     kernel = GaussianProcess.from_weights(("a",), weights, {"a": x["a"][rest]}, y[rest])
     standard = (y - y.mean()) / y.std()
@@ -134,7 +134,7 @@ def base(measured: tuple[list[Arch], np.ndarray]) -> AccuracyPredictor:
 
 
 def test_transfer_to_another_width_and_resolution(base: AccuracyPredictor) -> None:
-    """From networks of width 1.0 at 224 pixels to the published predictor's figures for width 1.2 at 160 to 224 pixels."""
+    """From width 1.0 at 224 pixels to the published predictor's values for width 1.2 at 160 to 224 pixels."""
     entries = json.loads(shared_data("ofa/note10_predictions.json").read_text())
     archs = [Arch.from_dict(entry["arch"]) for entry in entries]
     top1, space = np.array([entry["accuracy"] for entry in entries]), get_space("ofa_mbv3", 1.2)
@@ -149,7 +149,7 @@ def test_transfer_to_another_width_and_resolution(base: AccuracyPredictor) -> No
 
 
 def test_transfer_between_disjoint_halves(measured: tuple[list[Arch], np.ndarray], base: AccuracyPredictor) -> None:
-    """Where nothing differs, sixty networks of which the base has seen none leave its predictions as good as they are."""
+    """If nothing differs, a transfer with sixty networks unknown to the base leaves its predictions as good as before."""
     archs, top1 = measured
     space, test, inside = get_space("ofa_mbv3", 1.0), slice(1002, None, 4), []
     for start in (1, 241, 481, 721):
@@ -192,7 +192,7 @@ def test_fitting_a_transferred_predictor_keeps_held_out_networks_from_its_base(
     assert (quality["fitted"], quality["held_out"], len(points)) == (45, 15, 15)
     assert predictor.base is not None
     assert (len(predictor.top1), len(predictor.base.top1)) == (60, 120)
-    # Were held-out networks part of the base, their error would be the measurement's noise, far below this.
+    # If the base had seen the held-out networks, the error would be only measurement noise, far below this.
     assert 0.05 < quality["rmse"] < 1.3 * quality["float_predictor"]["rmse"]
 
 
