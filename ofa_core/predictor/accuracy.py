@@ -27,9 +27,9 @@ class AccuracyPredictor:
 
     On the 2,223 measured ImageNet sub-networks of ofa_mbv3 it is more accurate than the published three-layer perceptron.
 
-    With a `base` (another predictor) it learns only how its measurements differ from the base. Example: int8 accuracy from a few
-    hundred int8 measurements and the float predictor. APQ (https://arxiv.org/abs/2006.08509) transfers the weights of a
-    perceptron for this purpose. For Gaussian processes this is recursive co-kriging (Le Gratiet and Garnier, 2014,
+    With a `base` (another predictor) it learns only how its measurements differ from the base. This predicts int8 accuracy from
+    a few hundred int8 measurements and the float predictor. APQ (https://arxiv.org/abs/2006.08509) transfers the weights of a
+    perceptron for the same purpose. For Gaussian processes this is recursive co-kriging (Le Gratiet and Garnier, 2014,
     https://arxiv.org/abs/1210.0686).
     """
 

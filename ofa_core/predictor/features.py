@@ -69,7 +69,7 @@ class _Conditions(NamedTuple):
 
 @lru_cache(maxsize=32)
 def _conditions(space: Space) -> tuple[_Conditions, ...]:
-    """Conditions under which genes matter. Genes that always matter are left out; a gene of several stages has several entries."""
+    """Conditions under which genes matter, without genes that always do. A gene of several stages has several entries."""
     least: dict[int, dict[int, int]] = {}
     always: set[int] = set()
     for slot in space.slots:
