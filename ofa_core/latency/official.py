@@ -1,8 +1,10 @@
-"""The latency tables published with Once-for-All: their key formats, and reading them.
+"""The latency tables published with Once-for-All (han-cai/files): reading them, and their key formats.
 
-`Conv-input:160x160x3-output:80x80x24` and so on, one YAML file a resolution, milliseconds under `mean`. Two dialects: the
-Samsung Note 10 files (MobileNetV3, width 1.2; `expand` is a number of channels, with `se` and `hs`) and the Pixel 1 file
-(ProxylessNAS; `expand` is a ratio, and no entry is about pooling). From han-cai/files.
+There is one YAML file per resolution. Keys look like `Conv-input:160x160x3-output:80x80x24`, and `mean` holds milliseconds.
+There are two dialects:
+
+* Samsung Note 10 (MobileNetV3, width 1.2): `expand` is a number of channels; keys have `se` and `hs`.
+* Pixel 1 (ProxylessNAS): `expand` is a ratio; pooling has no entry.
 """
 
 import re
@@ -21,15 +23,15 @@ from ofa_core.space.layers import Layer
 class Published:
     """A published table of one resolution.
 
-    mean_ms: by key. pooled: height of the map before pooling, which only the Pixel 1 dialect has in the key of its logits;
-    None is the Note 10 dialect.
+    mean_ms: milliseconds by key. pooled: height of the feature map before pooling, which only the Pixel 1 dialect has in its
+    Logits key. None means the Note 10 dialect.
     """
 
     mean_ms: dict[str, float]
     pooled: int | None = None
 
     def key(self, layer: Layer) -> str | None:
-        """The layer's key, None for a layer that the table has no entry for because it takes no time of its own."""
+        """The layer's key. None for a layer without an entry, whose time counts as 0."""
         return note10_key(layer) if self.pooled is None else pixel1_key(layer, self.pooled)
 
 
@@ -48,7 +50,7 @@ def note10_key(layer: Layer) -> str:
 
 
 def pixel1_key(layer: Layer, pooled: int) -> str | None:
-    """The key in the Pixel 1 file; pooling has none."""
+    """The key in the Pixel 1 file. None for pooling."""
     if layer.kind == "avgpool":
         return None
     if layer.kind == "linear":
@@ -65,7 +67,7 @@ def is_official(content: Any) -> bool:
 
 
 def read_official(path: Path) -> tuple[int, Published]:
-    """(resolution, table) of one file. Raises ValueError for a file that is not such a table."""
+    """Resolution and table of one file. Raises ValueError for a file that is not such a table."""
     content = read_yaml(path)
     if not is_official(content):
         raise ValueError(f"{path}: not a latency table")
@@ -84,7 +86,7 @@ def read_official(path: Path) -> tuple[int, Published]:
 
 
 def read_yaml(path: Path) -> Any:
-    """A parsed YAML 1.2 file. Raises ValueError for one that is not YAML."""
+    """Parses a YAML 1.2 file. Raises ValueError if it is not YAML."""
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:

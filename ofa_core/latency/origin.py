@@ -1,4 +1,4 @@
-"""Whether a measured latency table belongs to the machine that uses it."""
+"""Checks that a measured latency table comes from the machine that uses it."""
 
 import sys
 
@@ -9,11 +9,11 @@ from ofa_core.runtime.device_record import differences, host_device, runtime_cha
 
 
 def check_origin(name: str, params: DeviceParams, table: LatencyTable) -> None:
-    """Raises ValueError when a table that should come from this machine was measured on another one.
+    """Raises ValueError if a table that should come from this machine was measured on another one.
 
-    DVC restores a table from its cache or a remote wherever it was measured; its latencies would be promises for that machine.
-    Another runtime, or another version of it, is only a warning on stderr: its latencies are near, but not the same.
-    A table with source file, or of a phone, is taken as it is.
+    DVC may restore a table from its cache or a remote that was measured elsewhere. Its latencies would not hold here.
+    Another runtime, or another version of it, only gives a warning on stderr: latencies are similar, but not the same.
+    A table with source file, or of a phone, is not checked.
     """
     if params.source == "file" or params.kind != "host":
         return
@@ -24,6 +24,6 @@ def check_origin(name: str, params: DeviceParams, table: LatencyTable) -> None:
     if other := runtime_changes(table.device, here):
         changed = "; ".join(other)
         print(
-            f"warning: {paths.latency_table(name)}: measured with another runtime ({changed}); renew it with {again}",
+            f"warning: {paths.latency_table(name)}: measured with another runtime ({changed}); measure it again with {again}",
             file=sys.stderr,
         )

@@ -1,7 +1,7 @@
-"""Latency lookup tables: milliseconds of every layer a space can have, and their sum as the prediction for a network.
+"""Latency lookup tables: milliseconds of every possible layer of a space. Their sum predicts the latency of a network.
 
-Our own file is JSON: what was measured, on what, and for each `Layer.key` the median. The tables published with Once-for-All
-are read as well (`ofa_core.latency.official`).
+Our file format is JSON: the device, the settings of the measurement, and the median for each `Layer.key`. The tables published
+with Once-for-All can be read too (`ofa_core.latency.official`).
 """
 
 import json
@@ -22,12 +22,12 @@ from ofa_core.space.layers import Layer
 
 @dataclass
 class LatencyTable:
-    """Predicts the latency of a network as overhead_ms + scale * (sum of its layers', each times the factor of its group).
+    """Predicts the latency of a network as overhead_ms + scale * (sum over layers of milliseconds times factor of the group).
 
-    device: what was measured on, as `device.host_device` gives it, with a date. dtype: "uint8" or "float32".
-    resolutions: of the images for which the layers were measured. num_classes: of the classifier.
-    hard_swish: "fused" or "composed", how the measured files had it.
-    scale, overhead_ms, factors (by `layer_group`, 1 where missing): fitted to whole networks. layers: by `Layer.key`.
+    device: the record of the device, as from `runtime.device_record.host_device`, with a date. dtype: "uint8" or "float32".
+    resolutions: input sizes in pixels for which layers were measured. num_classes: number of classes of the classifier.
+    hard_swish: "fused" or "composed", as in the measured files.
+    scale, overhead_ms, factors (by `layer_group`, 1 if missing): fitted to whole networks. layers: timings by `Layer.key`.
     """
 
     device: dict[str, Any]
@@ -40,16 +40,16 @@ class LatencyTable:
     factors: dict[str, float] = field(default_factory=dict)
     layers: dict[str, Timing] = field(default_factory=dict)
     published: dict[int, Published] = field(default_factory=dict, repr=False)
-    """By resolution; empty in a table of our own. The same layer may have another value at another resolution."""
+    """Published tables by resolution; empty in a table of ours. The same layer may have different values in each."""
 
     def __post_init__(self) -> None:
         self._sums: dict[tuple[Space, int], LayerSum] = {}
 
     @classmethod
     def load(cls, path: str | Path) -> "LatencyTable":
-        """Reads a file that `save` wrote, a published YAML file, or a folder of these (`160_lookup_table.yaml` and so on).
+        """Reads a file written by `save`, a published YAML file, or a folder of these (`160_lookup_table.yaml` and so on).
 
-        Raises FileNotFoundError, and ValueError, naming the file, for one that is not a latency table.
+        Raises FileNotFoundError. Raises ValueError, naming the file, if it is not a latency table.
         """
         path = Path(path)
         if not path.is_dir() and path.suffix not in (".yaml", ".yml"):
@@ -61,7 +61,7 @@ class LatencyTable:
         return cls({"kind": "published", "file": path.name}, "float32", tuple(sorted(published)), published=published)
 
     def save(self, path: str | Path) -> None:
-        """Writes JSON, one line a layer, sorted; the same table gives the same bytes."""
+        """Writes JSON with one line per layer, sorted. Equal tables give equal bytes."""
         head: dict[str, Any] = {
             name: getattr(self, name) for name in ("device", "dtype", "resolutions", "num_classes", "hard_swish")
         }
@@ -78,7 +78,7 @@ class LatencyTable:
     def predict(self, space: Space, arch: Arch) -> float:
         """Milliseconds of one network.
 
-        Raises KeyError, naming the layer, when the table lacks one, and ValueError when `arch` is not of the space.
+        Raises KeyError, naming the layer, if the table lacks one, and ValueError if `arch` is not in the space.
         """
         total = 0.0
         for layer in space.layers(arch, self.num_classes):
@@ -86,9 +86,9 @@ class LatencyTable:
         return self.overhead_ms + self.scale * total
 
     def layer_ms(self, layer: Layer, resolution: int) -> float:
-        """Milliseconds of one layer of a network with images of this resolution, before `scale`.
+        """Milliseconds of one layer of a network with this input resolution, before `scale`.
 
-        Raises KeyError, naming the layer, when the table lacks it.
+        Raises KeyError, naming the layer, if the table lacks it.
         """
         value = self._value(layer, resolution)
         if np.isnan(value):
@@ -96,11 +96,11 @@ class LatencyTable:
         return value
 
     def predict_many(self, space: Space, archs: Sequence[Arch]) -> np.ndarray:
-        """Milliseconds (n,) float64 of many networks, as `predict` gives them, in a few array operations."""
+        """Milliseconds (n,), float64, of many networks. Same values as `predict`, in a few array operations."""
         return self.predict_codes(space, *space.encode(archs))
 
     def predict_codes(self, space: Space, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """The same for encoded networks: codes (n, genes), resolutions (n,) in pixels, as `space.encode` gives them."""
+        """Milliseconds (n,) of encoded networks: codes (n, genes) and resolutions (n,) in pixels, as from `space.encode`."""
         sums = np.empty(len(codes))
         for resolution in np.unique(resolutions):
             rows = resolutions == resolution
@@ -111,13 +111,16 @@ class LatencyTable:
         return self.overhead_ms + self.scale * sums
 
     def slot_tables(self, space: Space, resolution: int) -> tuple[list[np.ndarray], float]:
-        """What `predict_codes` adds up: for each slot of the space the milliseconds of its layer (one axis a gene that the
-        layer depends on, NaN where the table lacks it), and the milliseconds that every network takes besides."""
+        """The terms that `predict_codes` adds up.
+
+        First the milliseconds of the layer in each slot of the space, with one axis per gene that the layer depends on, and NaN
+        where the table lacks it. Then the constant that every network adds, in milliseconds.
+        """
         tables = self._layer_sum(space, resolution).tables(resolution)
         return [self.scale * table for table in tables], self.overhead_ms
 
     def _layer_sum(self, space: Space, resolution: int) -> LayerSum:
-        """One sum a resolution: published tables hold other values for the same layer at other resolutions."""
+        """The layer sum of one resolution. In published tables the same layer has different values at other resolutions."""
         if (space, resolution) not in self._sums:
             self._sums[space, resolution] = LayerSum(space, lambda layer: self._value(layer, resolution), self.num_classes)
         return self._sums[space, resolution]
@@ -125,11 +128,11 @@ class LatencyTable:
     def _key(self, layer: Layer, resolution: int) -> str | None:
         if not self.published:
             return layer.key
-        # Some table's dialect, where the resolution is missing: its key is then part of an error message.
+        # If the resolution is missing, use the dialect of any table: the key then appears only in an error message.
         return self.published.get(resolution, next(iter(self.published.values()))).key(layer)
 
     def _value(self, layer: Layer, resolution: int) -> float:
-        """The same, NaN where the table lacks the layer: other layers of the space may do without."""
+        """As `layer_ms`, but NaN if the table lacks the layer. Networks that do not use the layer can still be predicted."""
         key = self._key(layer, resolution)
         if key is None:
             return 0.0
@@ -142,10 +145,10 @@ class LatencyTable:
 
 
 def layer_group(layer: Layer) -> str:
-    """Layers whose times are corrected by a common factor: blocks by kernel size, other convolutions, and what has no map.
+    """The group of a layer; each group has one correction factor.
 
-    Devices differ in how well they run depthwise convolutions of each size, and a layer in a network finds another cache than
-    one that runs alone.
+    Groups are blocks by kernel size, other convolutions, and the head (pooling and linear layers). Devices differ in how well
+    they run depthwise convolutions of each size. A layer inside a network also sees a different cache than one that runs alone.
     """
     if layer.mid:
         return f"{layer.kind}-kernel:{layer.kernel}"

@@ -1,4 +1,4 @@
-"""Latency tables: the published files against the official code's numbers, our own file format, and what is missing."""
+"""Latency tables: published files against the numbers of the official code, our file format, and missing entries."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.conftest import shared_data
 
 @pytest.fixture
 def small_table():
-    """A made-up table of every layer of ofa_small at 20 and 32 pixels: a millisecond for ten million MACs."""
+    """A synthetic table of every layer of ofa_small at 20 and 32 pixels: one millisecond per ten million MACs."""
     space = get_space("ofa_small", resolutions=[20, 32])
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(400)]
@@ -61,7 +61,7 @@ def test_pixel1_table_knows_expand_ratios_3_and_6():
     path = shared_data("ofa/pixel1_mobile_trim.yaml")
     table, space = LatencyTable.load(path), get_space("ofa_proxyless", width_mult=1.0)
     largest = space.largest(224)
-    # By hand: the sum over the entries that a network of ratio 6, kernel 7 and full depth uses.
+    # By hand: the sum of the entries used by a network with ratio 6, kernel 7 and full depth.
     entries, repeats = {}, {}
     for line in path.read_text().splitlines():
         if not line.startswith(" "):
@@ -87,7 +87,7 @@ def test_own_table_round_trip_and_prediction(small_table, tmp_path):
     again.save(tmp_path / "b.json")
     assert again == table
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    assert len((tmp_path / "a.json").read_text().splitlines()) == len(table.layers) + 10  # one line a layer
+    assert len((tmp_path / "a.json").read_text().splitlines()) == len(table.layers) + 10  # one line per layer
     expected = [0.25 + 1.5 * sum(round(layer.macs / 1e7, 6) for layer in space.layers(arch, 10)) for arch in archs]
     np.testing.assert_allclose([again.predict(space, arch) for arch in archs], expected, rtol=1e-12)
     np.testing.assert_allclose(again.predict_many(space, archs), expected, rtol=1e-12)
