@@ -1,4 +1,4 @@
-"""Builds a latency table: times every distinct layer of a space, then corrects and checks the sums on whole networks."""
+"""Builds a latency table: times every distinct layer of a space, then corrects and checks the sums with whole networks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ from ofa_core.space.layer_sums import distinct_layers
 from ofa_core.space.ops import HardSwish
 
 TRIVIAL = "trivial"
-"""Among the layers: the file that does next to nothing."""
+"""Name of the file that does almost nothing, timed along with the layers."""
 
 
 def build_table(
@@ -40,19 +40,18 @@ def build_table(
     networks: int = 20,
     seed: int = 0,
 ) -> tuple[LatencyTable, dict[str, Any]]:
-    """A latency table of the space on the device, and how well it predicts whole networks.
+    """A latency table of the space on the device, and a report of how well it predicts whole networks.
 
-    work: a folder for files and measured values; with the same arguments and device it is gone on with.
-    resolutions: input sizes in pixels; None is the space's own. instances, max_error: as for `sampling.measure`.
-    networks: random whole networks to time, half of them to fit the correction and half to check; at least 4, or 0 for a table
-    without correction.
+    work: a folder for files and measured values. With the same arguments and device, a stopped build continues there.
+    resolutions: input sizes in pixels. None: those of the space. instances, max_error: as in `sampling.measure`.
+    networks: random whole networks to time; half fit the correction, half check it. At least 4, or 0 for no correction.
 
-    A layer's time is that of its one-layer file less what calling the interpreter costs, which a network pays once: that is the
-    table's overhead before the correction. The check (see `accuracy`) is given before and after correction.
-    Raises ValueError for a resolution that is not a multiple of 4 or too few networks, and as the device does.
+    The time of a layer is that of its one-layer file minus the cost of calling the interpreter. A network pays this cost once,
+    so it is the table's overhead before the correction. The report has the `accuracy` before and after the correction.
+    Raises ValueError for a resolution that is not a multiple of 4, for too few networks, and as the device does.
     """
     if networks and networks < 4:
-        raise ValueError(f"networks: {networks} is not 0, or 4 and more")
+        raise ValueError(f"networks: {networks} is neither 0 nor at least 4")
     sizes = tuple(resolutions or space.resolutions)
     makers = {TRIVIAL: partial(trivial_file, dtype)}
     makers |= {layer.key: partial(layer_file, layer, dtype, hard_swish) for layer in distinct_layers(space, sizes, num_classes)}
@@ -84,7 +83,7 @@ def time_networks(
     instances: int = 3,
     max_error: float = 0.02,
 ) -> np.ndarray:
-    """The latency (n,) of whole networks in milliseconds, with random weights; arguments as for `build_table`."""
+    """Latencies (n,) in milliseconds of whole networks with random weights. Arguments as in `build_table`."""
     makers = {f"{i:04d}": partial(network_file, space, arch, num_classes, dtype, hard_swish) for i, arch in enumerate(archs)}
     models = _write(work / "networks", makers, "network files")
     measured = measure(device, models, instances, max_error, work / "networks.jsonl", "timing networks")
@@ -92,7 +91,7 @@ def time_networks(
 
 
 def _write(folder: Path, makers: Mapping[str, Callable[[], bytes]], label: str) -> dict[str, Path]:
-    """Makes the files that are not there yet; their paths by name."""
+    """Writes the files that do not exist yet. Returns their paths by name."""
     paths = {name: folder / f"{name.replace(':', '_')}.tflite" for name in makers}
     for name, path in tqdm(paths.items(), desc=label, unit="file", disable=None):
         if not path.exists():
@@ -101,16 +100,16 @@ def _write(folder: Path, makers: Mapping[str, Callable[[], bytes]], label: str) 
 
 
 def random_archs(space: Space, resolutions: Sequence[int], count: int, seed: int) -> list[Arch]:
-    """Random architectures of all sizes, whose resolutions go round the given ones.
+    """Random architectures of all sizes, at the given resolutions in turn.
 
-    Genes drawn uniformly and independently make networks of middle sizes only, and a correction fitted to these misses the
-    small ones that a search is after. So every network has a tendency, spread evenly between small and large, by which all its
-    genes are drawn; over all networks each choice of a gene is still equally likely. Two in succession have tendency and
-    resolution in common: `correct` fits by one of them and checks by the other.
+    Genes drawn uniformly and independently give only medium-sized networks. A correction fitted to these misses the small ones
+    that a search asks for. So each network has a tendency, spread evenly from small to large, and all its genes follow it.
+    Over all networks, each choice of a gene is still equally likely. Two successive networks share tendency and resolution:
+    `correct` fits to one of them and checks with the other.
     """
     rng = np.random.default_rng(seed)
     pairs = (count + 1) // 2
     tendency = np.repeat((rng.permutation(pairs) + rng.random(pairs)) / pairs, 2)[:count]
     last_choice = np.array([len(gene.choices) - 1 for gene in space.genes])
-    codes = rng.binomial(last_choice, tendency[:, None])  # uniform over the choices, as the tendency is over 0..1
+    codes = rng.binomial(last_choice, tendency[:, None])  # uniform over the choices, because the tendency is uniform over 0..1
     return space.decode(codes, np.resize(np.repeat(resolutions, 2), count))

@@ -1,9 +1,9 @@
-"""Correcting a latency table by whole networks: on the device it was measured on, and on another one.
+"""Corrects a latency table with whole networks, for the device of the table or for another device.
 
-A sum over layers measured alone misses what they do to each other: what is in the cache, memory that moves, the runtime's own
-work. A few numbers make up for it: an overhead, and a factor for each group of layers (`latency.table.layer_group`). They are
-fitted to the measured latencies of whole networks by ridge regression towards one common factor, so that a few noisy networks
-cannot bend the table; how strongly follows from leave-one-out errors. The same serves to carry a table to another device.
+Layers measured alone do not show their effects on each other: cache contents, memory traffic, work of the runtime. A few
+numbers correct this: an overhead, and one factor per group of layers (`latency.table.layer_group`). Ridge regression towards
+one common factor fits them to measured latencies of whole networks, so a few noisy networks cannot distort the table.
+Leave-one-out errors set the strength. The same method transfers a table to another device.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 
 NOISE = 0.02
-"""Relative error of a network's latency that the fit expects of a right correction."""
+"""Relative error of a network's latency that the fit expects after a perfect correction."""
 SPREADS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Relative spreads of the groups' factors about the common one that are tried."""
+"""Relative spreads of the group factors around the common factor; the fit tries each."""
 OVERHEAD_TIMES = (1, 5, 25)
-"""What is tried as the overhead's spread, in times of itself or of 2 % of the fastest network."""
+"""Spreads of the overhead; the fit tries each. Multiples of the overhead itself or of 2 % of the fastest network."""
 
 
 def correct(
     table: LatencyTable, space: Space, archs: Sequence[Arch], measured_ms: np.ndarray
 ) -> tuple[LatencyTable, dict[str, Any]]:
-    """The table corrected by every second network, and its accuracy on the others before and after.
+    """The table corrected with every second network, and a report of its accuracy on the others before and after.
 
-    measured_ms: (n,), of at least 4 networks.
+    measured_ms: (n,) for at least 4 networks.
     """
     predicted = table.predict_many(space, archs)
     fit, check = slice(0, None, 2), slice(1, None, 2)
@@ -55,11 +55,11 @@ def correct(
 def adapt(
     table: LatencyTable, space: Space, archs: Sequence[Arch], measured_ms: np.ndarray, device: dict[str, Any]
 ) -> tuple[LatencyTable, dict[str, Any]]:
-    """A table for another device, from a few networks measured there (about 20), and how well it predicts.
+    """A table for another device, from a few networks measured there (about 20), and a report of how well it predicts.
 
-    table: of any device, a published one too. measured_ms: (n,) on the new device, whose record is `device`.
-    The report has the leave-one-out accuracy, each network predicted by a table that was adapted by the others, and for
-    comparison that of the old table times one factor. Raises ValueError for fewer than 4 networks.
+    table: of any device; may be a published table. measured_ms: (n,) on the new device. device: record of the new device.
+    The report has the leave-one-out accuracy: each network is predicted by a table that was adapted with the others. For
+    comparison it has the accuracy of the old table times one factor. Raises ValueError for fewer than 4 networks.
     """
     if len(archs) < 4 or len(archs) != len(measured_ms):
         raise ValueError(f"{len(archs)} networks and {len(measured_ms)} latencies; at least 4 of each are needed")
@@ -78,14 +78,14 @@ def adapt(
 
 
 def fit_correction(table: LatencyTable, space: Space, archs: Sequence[Arch], measured_ms: np.ndarray) -> LatencyTable:
-    """The table with scale, factors and overhead fitted to measured latencies (n,); the given one stays.
+    """A copy of the table with scale, factors and overhead fitted to measured latencies (n,).
 
-    No factor and no overhead falls below zero. Raises KeyError for a network with a layer that the table lacks.
+    Factors and overhead are at least zero. Raises KeyError for a network with a layer that the table lacks.
     """
     groups, sums = _group_sums(table, space, archs)
     common = float(np.median(measured_ms / (sums.sum(1) + table.overhead_ms)))
     prior = np.append(np.full(len(groups), common), table.overhead_ms)
-    # All columns as shares of the measured latency: the fit minimises relative errors.
+    # All columns are shares of the measured latency, so the fit minimises relative errors.
     shares = np.column_stack([sums, np.ones(len(archs))]) / measured_ms[:, None]
     loose = max(table.overhead_ms, 0.02 * float(measured_ms.min()))
     candidates = [
@@ -100,13 +100,13 @@ def fit_correction(table: LatencyTable, space: Space, archs: Sequence[Arch], mea
 
 
 def accuracy(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> dict[str, float]:
-    """How well (n,) latencies are predicted.
+    """Accuracy of predicted latencies (n,).
 
     mape: mean absolute percentage error, as a share. within_10_percent, within_5_percent: shares of networks. kendall_tau:
-    agreement of ranks.
+    rank correlation.
     """
     error = np.abs(predicted_ms - measured_ms) / measured_ms
-    tau = np.nan_to_num(kendalltau(predicted_ms, measured_ms).statistic)  # not defined among equal predictions: 0
+    tau = np.nan_to_num(kendalltau(predicted_ms, measured_ms).statistic)  # undefined if all predictions are equal: 0
     return {
         "mape": round(float(error.mean()), 6),
         "within_10_percent": round(float((error <= 0.1).mean()), 6),
@@ -116,7 +116,7 @@ def accuracy(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> dict[str, flo
 
 
 def _group_sums(table: LatencyTable, space: Space, archs: Sequence[Arch]) -> tuple[list[str], np.ndarray]:
-    """(groups, milliseconds (n, groups) of each network's layers of each group), uncorrected."""
+    """Group names, and uncorrected milliseconds (n, groups) of each network's layers in each group."""
     plain = replace(table, factors={})
     rows: list[dict[str, float]] = []
     for arch in archs:
@@ -129,12 +129,12 @@ def _group_sums(table: LatencyTable, space: Space, archs: Sequence[Arch]) -> tup
 
 
 def _ridge(shares: np.ndarray, prior: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """The coefficients (k,) >= 0 with shares (n, k) @ coefficients near 1, in units of the noise, and near the prior."""
+    """Coefficients (k,) >= 0, close to the prior and with shares (n, k) @ coefficients close to 1, in units of NOISE."""
     return nnls(np.vstack([shares, np.diag(1 / spread)]), np.append(np.ones(len(shares)), prior / spread))[0]
 
 
 def _leave_one_out(shares: np.ndarray, prior: np.ndarray, spread: np.ndarray) -> float:
-    """Mean squared relative error of networks that the fit has not seen; closed form, without the bound at zero."""
+    """Mean squared leave-one-out relative error, in closed form and without the bound at zero."""
     gram = np.linalg.inv(shares.T @ shares + np.diag(spread**-2))
     coefficients = gram @ (shares.sum(0) + prior / spread**2)
     leverage = np.einsum("nk,kl,nl->n", shares, gram, shares)

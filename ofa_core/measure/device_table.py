@@ -1,4 +1,4 @@
-"""The latency table that the parameters of a device ask for: measured now, or read from a file."""
+"""The latency table for the parameters of a device: measured now, or read from a file."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ofa_core.space.ops import HardSwish
 
 
 def make_device(params: DeviceParams) -> Device:
-    """The device that the parameters describe. Raises ValueError, naming the key, when it cannot be used."""
+    """The device that the parameters describe. Raises ValueError, naming the key, if it cannot be used."""
     seconds = params.milliseconds / 1000
     if params.android is None:
         return HostDevice(params.threads, seconds, params.cores)
@@ -25,11 +25,11 @@ def make_device(params: DeviceParams) -> Device:
 def obtain_table(
     name: str, params: DeviceParams, space: Space, num_classes: int, hard_swish: HardSwish, seed: int, work: Path
 ) -> tuple[LatencyTable, dict[str, Any]]:
-    """The latency table of a device, measured or read, and how well it predicts whole networks.
+    """The latency table of a device, measured or read, and a report of how well it predicts whole networks.
 
-    work: the folder in which a measurement keeps what it has, so that it goes on there after it was stopped.
-    Raises ValueError, naming the key, for a device that cannot be used and for a file that is missing, changed, or was made for
-    other data types or classes.
+    work: folder for the values measured so far. A stopped measurement continues there.
+    Raises ValueError, naming the key, for a device that cannot be used. The same for a file that is missing, changed, or made
+    for another data type or number of classes.
     """
     if params.source == "measure":
         try:

@@ -1,4 +1,4 @@
-"""Measuring: which layers are timed, timing itself on a tiny space, and the correction's arithmetic."""
+"""Measuring: which layers are timed, timing on a tiny space, and the arithmetic of the correction."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from tests.convert.test_timed_files import device
 
 
 class ArithmeticDevice:
-    """A device whose times follow from the order of sizes: half a microsecond a kilobyte and two for a call."""
+    """A device whose times follow from file sizes: half a microsecond per kilobyte plus two per call."""
 
     def __init__(self, stop_after=None):
         self.runs, self.stop_after = 0, stop_after
@@ -49,7 +49,7 @@ def test_distinct_layers_cover_every_network(name):
     rng = np.random.default_rng(0)
     for arch in random_archs(space, resolutions, 50, seed=1):
         assert {layer.key for layer in space.layers(arch, 10)} <= keys
-    if name != "ofa_resnet50":  # few enough that random networks meet all of them
+    if name != "ofa_resnet50":  # few enough layers that random networks contain all of them
         seen = {
             layer.key
             for _ in range(300)
@@ -86,8 +86,11 @@ def test_the_layer_that_sees_the_image_takes_uint8():
 
 
 def test_signals_do_not_fade_in_networks_to_be_timed():
-    """XNNPACK takes an integer addition only if input and output scales are less than 2**10 apart, what else it leaves to slow
-    kernels (xnn_create_add_nd_qs8). In the released networks ratios are 0.3 to 1, in a trained MobileNetV3-Small 0.2 to 4."""
+    """XNNPACK runs an integer addition only if input and output scales differ by less than a factor of 2**10.
+
+    Otherwise slow kernels run (xnn_create_add_nd_qs8). Ratios are 0.3 to 1 in the released networks and 0.2 to 4 in a trained
+    MobileNetV3-Small.
+    """
     space = get_space("ofa_mbv3", 1.0, (64,))
     model = read_model(network_file(space, space.smallest(64), 10, "uint8"))
     [graph] = model.subgraphs
@@ -117,7 +120,7 @@ def test_table_of_a_tiny_space_on_this_machine(monkeypatch, tmp_path):
     assert all(0 < ms < 50 for ms in report["measured_ms"])
     assert table.scale >= 0
     assert table.overhead_ms >= 0
-    table = replace(table, scale=1.0, overhead_ms=0.001)  # two networks of one size fit any line
+    table = replace(table, scale=1.0, overhead_ms=0.001)  # a fit to two networks of one size is arbitrary
     assert set(table.layers) == {layer.key for layer in distinct_layers(space, [12], 4)}
     assert all(1 <= timing.count <= 4 and 0 <= timing.median_ms < 50 for timing in table.layers.values())
     assert table.device["threads"] == 1
@@ -149,15 +152,15 @@ def test_a_stopped_build_goes_on(monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         build_table(stopped, space, tmp_path / "b", num_classes=4, networks=0)
     with (tmp_path / "b/layers.jsonl").open("a") as f:
-        f.write('["mbconv-')  # as a kill in the middle of a line leaves it
+        f.write('["mbconv-')  # as after a kill in the middle of a line
     table, _ = build_table(again, space, tmp_path / "b", num_classes=4, networks=0)
     assert table.layers == whole.layers
     assert stopped.runs + again.runs == 3 * files
-    assert len(made) == len(whole.layers)  # no file was made twice
+    assert len(made) == len(whole.layers)  # no file was built twice
     other = ArithmeticDevice()
     other.info = lambda: {"kind": "another"}
     build_table(other, space, tmp_path / "b", num_classes=4, networks=0)
-    assert other.runs == 3 * files  # values of another device are not gone on with
+    assert other.runs == 3 * files  # values of another device are not reused
 
 
 def test_uncertain_files_are_timed_more_often(tmp_path):
@@ -193,7 +196,7 @@ def test_another_runtime_warns_and_another_machine_stops(capsys):
 
 
 def test_networks_of_a_correction_are_of_all_sizes():
-    """Down to the small ones that search is after, which independent genes never meet; each choice as often as any other."""
+    """Includes small networks, which a search asks for and independent genes never give. All choices are equally frequent."""
     space, count = get_space("ofa_mbv3", 1.0), 2000
     archs = random_archs(space, (160, 224), count, seed=0)
     assert [arch.r for arch in archs[:6]] == [160, 160, 224, 224, 160, 160]
@@ -204,7 +207,7 @@ def test_networks_of_a_correction_are_of_all_sizes():
     macs = [[space.cost(replace(arch, r=160)).macs for arch in chosen] for chosen in (archs[:40:2], archs[1:40:2])]
     rng = np.random.default_rng(0)
     independent = [space.cost(replace(space.sample(rng), r=160)).macs for _ in range(2000)]
-    for found in macs:  # those that fit, those that check
+    for found in macs:  # networks for fitting, networks for checking
         assert min(found) < min(independent)
         assert max(found) > max(independent)
 
@@ -224,11 +227,11 @@ def test_correction_recovers_scale_and_overhead():
     assert after["mape"] < 0.002
     assert (after["within_10_percent"], after["within_5_percent"], after["kendall_tau"]) == (1, 1, 1)
     assert report["networks_checked"] == 8
-    assert table.scale == 1.0  # the given table stays
+    assert table.scale == 1.0  # the given table is unchanged
 
 
 def test_a_published_table_is_carried_to_another_resolution():
-    """The Note 10 at 160 pixels from 20 of its networks and the layers' times at 224: the same phone, other caches."""
+    """The Note 10 at 160 pixels, from 20 networks and the layer times at 224 pixels: the same phone, different cache use."""
     tables = {r: LatencyTable.load(shared_data(f"ofa/note10/{r}_lookup_table.yaml")) for r in (160, 224)}
     space, rng = get_space("ofa_mbv3", 1.2), np.random.default_rng(0)
     archs = [replace(space.sample(rng), r=224) for _ in range(60)]
@@ -244,7 +247,7 @@ def test_a_published_table_is_carried_to_another_resolution():
 
 
 def test_accuracy_by_hand():
-    # Errors of 0, 50 and 5 %; two of three pairs in the same order.
+    # Errors are 0, 50 and 5 %. Two of three pairs are in the same order.
     got = accuracy(np.array([1.0, 3.0, 2.1]), np.array([1.0, 2.0, 2.0 / 0.9523809523809523]))
     assert got == {"mape": pytest.approx(0.5 / 3, abs=1e-3), "within_10_percent": 0.666667, "within_5_percent": 0.666667,
                    "kendall_tau": 0.333333}  # fmt: skip
