@@ -16,16 +16,16 @@ from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.evaluation import Evaluator, top1
 
 CANDIDATES = 100
-"""Random architectures for each promising one."""
+"""Random architectures drawn for each promising one."""
 CALIBRATION_IMAGES = 200
-"""Train images that give the ranges of 8-bit activations, as many as an export takes by default."""
+"""Train images for the ranges of 8-bit activations. The same number as the default of an export."""
 
 
 def sample_archs(space: Space, count: int, seed: int) -> list[Arch]:
-    """`count` different architectures: the two extremes at every resolution, then random ones, resolutions in turn.
+    """`count` distinct architectures: the two extremes at every resolution, then random ones at the resolutions in turn.
 
-    Independent choices would nearly all be of middling size, but small and large networks are what searches ask for. So every
-    architecture has a leaning of its own, uniform from the smallest to the largest, that all its choices follow.
+    With independent choices nearly all networks would be of medium size, but searches also ask for small and large ones. So
+    each architecture draws one tendency, uniform from smallest to largest, and all its choices follow it.
     """
     archs = [extreme for r in space.resolutions for extreme in (space.smallest(r), space.largest(r))]
     rng = np.random.default_rng([seed, 2])
@@ -38,10 +38,11 @@ def sample_archs(space: Space, count: int, seed: int) -> list[Arch]:
 
 
 def promising_archs(predictor: AccuracyPredictor, known: list[Arch], count: int, seed: int) -> list[Arch]:
-    """`count` architectures, none of them known, that promise most for their size: what searches will ask the predictor for.
+    """Up to `count` architectures, none of them in `known`, with the highest predictions for their size.
 
-    Of many random ones, ordered by MACs and cut into `count` equal parts, the one with the highest prediction in each part.
-    A predictor that is fitted to their accuracies, too, has learnt where it was too hopeful.
+    Many random architectures are sorted by MACs and cut into `count` equal parts. Each part gives the one with the highest
+    prediction. These are the networks that a search will ask for. A predictor fitted to their accuracies as well learns where
+    it was too optimistic.
     """
     space, rng = predictor.space, np.random.default_rng([seed, 3])
     drawn = [replace(arch, r=int(rng.choice(space.resolutions))) for arch in _leaning(space, count * CANDIDATES, rng)]
@@ -59,9 +60,9 @@ def _leaning(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:
 
 
 def collect(net: SuperNetwork, evaluator: Evaluator, archs: list[Arch], group: Group = ALONE) -> list[float]:
-    """Validation top-1 (0..1) of each architecture, with batch norm statistics of its own.
+    """Validation top-1 (0..1) of each architecture, after recalibrating its batch norm statistics.
 
-    group: the processes that deal the architectures out among them; each of them returns all values.
+    group: processes that share the work. Each of them returns all values.
     """
     return _collect(evaluator.top1, "accuracies", net, archs, group)
 
@@ -69,9 +70,10 @@ def collect(net: SuperNetwork, evaluator: Evaluator, archs: list[Arch], group: G
 def collect_int8(
     net: SuperNetwork, evaluator: Evaluator, archs: list[Arch], count: int, group: Group = ALONE
 ) -> dict[int, float]:
-    """The same with 8 bits, by place in `archs`, of `count` of them: evenly spaced in the order of their MACs.
+    """As `collect` with 8 bits, for `count` of the architectures. Returns top-1 by index in `archs`.
 
-    All sizes are among them, the smallest and the largest too, and promising ones as many as in all.
+    They are evenly spaced in the order of MACs. So they cover all sizes, from the smallest to the largest, and the share of
+    promising ones stays the same.
     """
     macs = [net.space.cost(arch, net.num_classes).macs for arch in archs]
     order = sorted(range(len(archs)), key=lambda i: (macs[i], i))
@@ -84,7 +86,7 @@ def collect_int8(
 def int8_top1(evaluator: Evaluator, net: SuperNetwork, arch: Arch) -> float:
     """Validation top-1 (0..1) of a sub-network's full-integer file, computed with fake quantisation.
 
-    It has batch norm statistics of its own, and activation ranges from some of the images that gave them.
+    Batch norm statistics are recalibrated. Activation ranges come from a subset of the same images.
     """
     net.set_active(arch)
     x = evaluator.calibrate(net, arch.r)  # (n, 3, r, r)
