@@ -1,4 +1,4 @@
-"""Networks published by others: their addresses and checksums, and how to fetch them."""
+"""Networks published by others: addresses, checksums and downloading."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ class Published:
 
     name: str
     base: str
-    """Address that every file name is appended to."""
+    """Address to which file names are appended."""
     files: tuple[tuple[str, str], ...]
-    """(what is appended to the base, the file's name once fetched)."""
+    """Pairs (name appended to `base`, local file name)."""
     space: str | None = None
-    """The space of a super-network, at `width_mult` where the space has one."""
+    """The space of a super-network, with `width_mult` if the space has one."""
     width_mult: float | None = None
     md5: str | None = None
-    """Published checksum of the only file."""
+    """Published MD5 of the only file."""
     sha256: str | None = None
 
 
@@ -37,7 +37,7 @@ _TUTORIAL = "https://hanlab.mit.edu/files/OnceForAll/tutorial/"
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 
 
-# device or budget, then "figure_top1" of each network; -25 and -75 are epochs of fine-tuning (README of once-for-all).
+# Device or budget, then "cost_top1" of each network. -25 and -75 are epochs of fine-tuning (README of once-for-all).
 _SPECIALIZED = {
     "flops-{}-75": "595M_80.0 482M_79.6 389M_79.1",
     "pixel1_lat-{}-75": "143ms_80.1 132ms_79.8 79ms_78.7 58ms_76.9",
@@ -64,11 +64,11 @@ def _published() -> dict[str, Published]:
     ):
         file = (name, f"{name}.pth")
         rows.append(Published(name=name, base=f"{_RAW}ofa_nets/", files=(file,), space=space, width_mult=width))
-    # Stored with Git LFS, whose pointer publishes a SHA-256.
+    # Stored with Git LFS. Its pointer publishes a SHA-256.
     large = (("ofa_resnet50_d0-1-2_e0.2-0.25-0.35_w0.65-0.8-1.0", "ofa_resnet50.pth"),)
     sha256 = "3406a4c852f4573a58e9a01f35406baa4ad3787044ffadc6ea45571ad2b9123a"
     rows.append(Published(name="ofa_resnet50", base=f"{_LARGE}ofa_nets/", files=large, space="ofa_resnet50", sha256=sha256))
-    # The tutorial's accuracy predictor (its SHA-256 is that of the file as published) and latency tables.
+    # The tutorial's accuracy predictor (SHA-256 computed from the published file) and latency tables.
     sha256 = "48685122a3540636b06699af66cd816456b25f29b69563e2fda9bed4018eeba0"
     rows.append(Published(name="acc_predictor", base=_RAW, files=(("acc_predictor.pth", "acc_predictor.pth"),), sha256=sha256))
     tables = tuple((file, file) for file in (f"{r}_lookup_table.yaml" for r in (160, 176, 192, 208, 224)))
@@ -90,35 +90,35 @@ def _published() -> dict[str, Published]:
 
 
 PUBLISHED = _published()
-"""What `fetch` knows, by name: 4 super-networks, 50 specialised networks, 4 LPCVC models, the tutorial's accuracy predictor and
-its latency tables."""
+"""The catalogue of `fetch`, by name: 4 super-networks, 50 specialised networks, 4 LPCVC models, and the tutorial's accuracy
+predictor and latency tables."""
 
 
 def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:
-    """Downloads a published network; an interrupted download goes on where it stopped.
+    """Downloads a published network. An interrupted download resumes.
 
-    name: a name of `PUBLISHED`; "@" for "-" as in the READMEs is read too.
-    folder: where to; created. Files that are there already are kept (and checked where a checksum is published).
-    url: a mirror: the address of the file, or of the folder of a network of several files.
+    name: a name in `PUBLISHED`. "@" instead of "-", as in the READMEs, works too.
+    folder: the target, created if missing. Existing files are kept. They are checked if a checksum is published.
+    url: a mirror: the address of the file, or of the folder if the network has several files.
 
-    Returns the path of the file, or of the network's folder where it has several (net.config, run.config, init).
-    Raises ValueError for an unknown name, without a network, and when a checksum differs.
+    Returns the path of the file, or of the network's folder if it has several (net.config, run.config, init).
+    Raises ValueError for an unknown name, without a network connection, and if a checksum differs.
     """
     row = PUBLISHED.get(name.replace("@", "-"))
     if row is None:
         close = sorted(known for known in PUBLISHED if name.lower()[:4] in known.lower()) or sorted(PUBLISHED)
         shown = ", ".join(close[:8]) + (f" and {len(close) - 8} more" if len(close) > 8 else "")
-        raise ValueError(f"name: {name!r} is not published; there are {shown}")
+        raise ValueError(f"name: {name!r} is not in the catalogue; known are {shown}")
     folder = Path(folder) / row.name if len(row.files) > 1 else Path(folder)
     for remote, local in row.files:
         path = folder / local
         address = row.base + remote if url is None else url if len(row.files) == 1 else f"{url.rstrip('/')}/{remote}"
-        # Downloads end with a rename, so a file that is there is whole; only a published checksum is worth reading it again.
+        # Downloads end with a rename, so an existing file is complete. It is read again only to check a published MD5.
         if row.md5 or not path.exists():
             download(address, path, md5=row.md5)
         if row.sha256:
             found = files.sha256(path)
             if found != row.sha256:
                 path.unlink()
-                raise ValueError(f"{address}: SHA-256 {found} is not the published {row.sha256}; the download was deleted")
+                raise ValueError(f"{address}: SHA-256 {found} is not the published {row.sha256}; the file was deleted")
     return folder if len(row.files) > 1 else folder / row.files[0][1]

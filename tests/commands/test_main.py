@@ -98,7 +98,7 @@ def test_cost(capsys, tmp_path):
         (["cost", "ofa_mbv3", "--arch", '{"ks": [3]}'], "architecture: missing d, e, r"),
         (["cost", "ofa_mbv3", "--arch", "{}", "--largest"], "not allowed with argument"),
         (["fetch"], "name: missing"),
-        (["fetch", "nonsense"], "name: 'nonsense' is not published"),
+        (["fetch", "nonsense"], "name: 'nonsense' is not in the catalogue"),
         (["check", "nowhere.yaml"], "nowhere.yaml: no such file"),
         ([], "required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),

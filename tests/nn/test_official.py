@@ -387,7 +387,7 @@ def test_published_checksums_are_checked(tmp_path, name, monkeypatch):
 
 
 def test_unknown_names_and_missing_networks_are_clear_errors(tmp_path):
-    with pytest.raises(ValueError, match=r"'ofa_mbv3' is not published; there are ofa_mbv3_d234_e346_k357_w1.0"):
+    with pytest.raises(ValueError, match=r"'ofa_mbv3' is not in the catalogue; known are ofa_mbv3_d234_e346_k357_w1.0"):
         catalogue.fetch("ofa_mbv3", tmp_path)
     with pytest.raises(ValueError, match=r"127.0.0.1:9"):
         catalogue.fetch("ofa_resnet50", tmp_path, url="http://127.0.0.1:9/net")
