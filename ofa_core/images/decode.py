@@ -1,4 +1,4 @@
-"""From the bytes of an image file to RGB pixels the right way up: `prepare`, `ofa eval` and `ofa predict` decode with this."""
+"""Decodes the bytes of an image file to upright RGB pixels. Used by `prepare`, `ofa eval` and `ofa predict`."""
 
 import contextlib
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-"""Formats of files that count as images, whichever of `SUFFIXES` their names have."""
+"""Formats of files that count as images. Any of `SUFFIXES` may hold any of these."""
 
 LONGEST = 100
-"""Most that one side may be longer than the other. Resized by its shorter side, a longer image would fill the memory."""
+"""Highest ratio of the longer to the shorter side. Resized by its shorter side, a longer image would fill the memory."""
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name has the suffix of an image, in upper or lower case."""
+    """Whether a file name has the suffix of an image, in upper or lower case."""
     return name.lower().endswith(SUFFIXES)
 
 
 def decode(content: bytes) -> Image.Image:
-    """The image in a file, of any mode, as RGB: turned as its EXIF orientation says, on white where it is transparent.
+    """Decodes an image of any mode to RGB. Applies the EXIF orientation and puts transparent parts on white.
 
-    Raises ValueError, the reason, for anything but a whole image in one of `FORMATS`.
+    Raises ValueError with the reason for anything but a complete image in one of `FORMATS`.
     """
     try:
         image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
@@ -33,14 +33,14 @@ def decode(content: bytes) -> Image.Image:
         return _to_rgb(image)
     except UnidentifiedImageError:
         raise ValueError("not a JPEG, PNG, WebP or BMP image" if content else "an empty file") from None
-    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+    except Exception as error:  # Pillow raises many types of error for broken bytes
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def centre(image: Image.Image, shorter_side: int, crop: Sequence[int]) -> Image.Image:
     """Resizes the shorter side to `shorter_side` pixels (Pillow's bilinear filter, antialiased), then crops the centre.
 
-    crop: height and width in pixels, each at most `shorter_side`. Raises ValueError for an image that is too long and narrow.
+    crop: height and width in pixels, each at most `shorter_side`. Raises ValueError if the image is too long and narrow.
     """
     shorter = min(image.size)
     if max(image.size) > LONGEST * shorter:
@@ -52,7 +52,7 @@ def centre(image: Image.Image, shorter_side: int, crop: Sequence[int]) -> Image.
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey: the upper eight, as Pillow itself takes them of 16-bit colours
+    if image.mode.startswith("I"):  # 16-bit grey: keep the upper eight bits, as Pillow does for 16-bit colours
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:

@@ -1,8 +1,8 @@
-"""A data set as one .npz file whose bytes depend on nothing but its content, and the split that keeps decisions from test.
+"""A data set as one .npz file whose bytes depend only on its content, split into train, val and test.
 
-One file, because DVC hashes and moves one 50 MB file in a second and 70,000 small ones in minutes. Entries are stored, not
-compressed: compressors differ between machines, and a split is read without touching the others. Of a large set the file has
-the labels alone, and its images lie in shards beside it (`shards.py`).
+It is one file because DVC hashes and moves one 50 MB file in a second, but 70,000 small ones in minutes. Entries are stored
+without compression: compressors differ between machines, and a split can be read without the others. For a large set the file
+has only the labels; the images are in shards beside it (`shards.py`).
 """
 
 import zipfile
@@ -20,7 +20,7 @@ SPLITS = ("train", "val", "test")
 
 
 class Split(NamedTuple):
-    """images: uint8 (N, H, W, C), C = 1 or 3, in memory or in shards; labels: int64 (N,), indices into classes."""
+    """images: uint8 (N, H, W, C), C = 1 or 3, in memory or in shards. labels: int64 (N,), indices into classes."""
 
     images: np.ndarray | Shards
     labels: np.ndarray
@@ -30,9 +30,9 @@ class Split(NamedTuple):
 def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.ndarray]], classes: Sequence[str]) -> None:
     """Writes images uint8 (N, H, W, C) and labels (N,) of the splits train, val and test, and the class names.
 
-    Of images in shards, which lie where `folder_of(path)` says, it writes the places.
+    For images in shards, which are in `folder_of(path)`, it writes their locations instead.
 
-    Raises ValueError that names the split when shapes, types or labels do not fit.
+    Raises ValueError, naming the split, for wrong shapes, types or labels.
     """
     if set(splits) != set(SPLITS):
         raise ValueError(f"splits: {', '.join(sorted(splits))}; they must be {', '.join(SPLITS)}")
@@ -54,11 +54,11 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.nd
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"{name}: labels are {labels.dtype} {labels.shape}, not {images.shape[0]} whole numbers")
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-            raise ValueError(f"{name}: labels reach from {labels.min()} to {labels.max()}, there are {len(classes)} classes")
+            raise ValueError(f"{name}: labels range from {labels.min()} to {labels.max()}; there are {len(classes)} classes")
         arrays[f"{name}_labels"] = labels.astype(np.int64)
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            # Time and system would otherwise be the machine's.
+            # Fixed time and system: by default they depend on the machine.
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, 0o644 << 16
             entry.file_size = array.nbytes  # lets zipfile choose the 64-bit form
@@ -67,7 +67,7 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.nd
 
 
 def load_split(path: str | Path, split: str) -> Split:
-    """One split of a packed file; the others stay on disk, and so do images in shards.
+    """Reads one split of a packed file. The other splits stay on disk, and so do images in shards.
 
     Raises ValueError that names the file, the split or the shard.
     """
@@ -88,15 +88,15 @@ def load_split(path: str | Path, split: str) -> Split:
 
 
 def draw(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws `count` items at random, every class in proportion to its share (within one item).
+    """Draws `count` items at random, with each class in proportion to its share (within one item).
 
-    labels: int (N,). Returns indices (of the drawn, of the others), each in random order, so that any first part of them
-    is a fair sample as well. Raises ValueError when there are fewer items.
+    labels: int (N,). Returns the indices of the drawn and of the other items. Both are in random order, so any first part is a
+    fair sample too. Raises ValueError if there are fewer items.
     """
     if not 0 <= count <= len(labels):
-        raise ValueError(f"{count} is not between 0 and {len(labels)}, the number of images there are")
+        raise ValueError(f"{count} is not between 0 and {len(labels)}, the number of images available")
     totals = np.bincount(labels)
-    # Largest remainders: the whole part of each share, and one more where the most was cut off.
+    # Largest remainders: the whole part of each share, plus one where the most was cut off.
     numerators = totals * count
     quotas = numerators // max(len(labels), 1)
     cut_off = numerators - quotas * max(len(labels), 1)
@@ -110,9 +110,9 @@ def draw(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def split_train(labels: np.ndarray, val_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Holds val out of train: indices (of train, of val), disjoint, stratified by `draw`.
+    """Holds val out of train. Returns the disjoint indices of train and of val, stratified by `draw`.
 
-    labels: int (N,). Raises ValueError when val would leave nothing to train on.
+    labels: int (N,). Raises ValueError if nothing would be left to train on.
     """
     if not 1 <= val_images < len(labels):
         raise ValueError(f"prepare.val_images: {val_images} is not between 1 and {len(labels) - 1}")

@@ -10,9 +10,9 @@ from ofa_core.images.decode import centre, decode
 
 
 def preprocess(content: bytes, rule: Mapping[str, Any]) -> np.ndarray:
-    """An image file's content as pixels, uint8 (h, w, 3), by the preprocessing of a manifest entry (`release.ReleasedModel`).
+    """The pixels, uint8 (h, w, 3), of an image file, preprocessed as a manifest entry says (`release.ReleasedModel`).
 
-    Raises ValueError, the reason, for a broken image.
+    Raises ValueError with the reason for a broken image.
     """
     image = decode(content)
     if side := rule.get("shorter_side"):

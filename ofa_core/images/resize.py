@@ -1,6 +1,6 @@
-"""The one preprocessing of images: training, calibration, evaluation and `ofa eval` all come through here.
+"""The image preprocessing shared by training, calibration, evaluation and `ofa eval`.
 
-Resizing is Pillow's bilinear filter with antialiasing, on bytes; a user of a released model gets the same pixels from
+Resizing is Pillow's bilinear filter with antialiasing, on bytes. A user of a released model gets the same pixels from
 `image.resize((r, r), Image.Resampling.BILINEAR)`.
 """
 
@@ -11,7 +11,7 @@ from ofa_core.images.shards import Shards
 
 
 def resize(images: np.ndarray | Shards, r: int) -> np.ndarray:
-    """uint8 (N, H, W, C), C = 1 or 3, to uint8 (N, r, r, C) in memory; r in pixels. Raises ValueError for other arrays."""
+    """Resizes uint8 (N, H, W, C), C = 1 or 3, to uint8 (N, r, r, C) in memory. Raises ValueError for other arrays."""
     if isinstance(images, Shards):
         return images.resized(r)[:]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
@@ -26,5 +26,5 @@ def resize(images: np.ndarray | Shards, r: int) -> np.ndarray:
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, h, w, 1 or 3) to uint8 (N, h, w, 3), what released uint8 models are fed; grey fills all three."""
+    """Converts uint8 (N, h, w, 1 or 3) to uint8 (N, h, w, 3), the input of released uint8 models. Grey fills all channels."""
     return np.array(np.broadcast_to(images, (*images.shape[:-1], 3)), order="C")

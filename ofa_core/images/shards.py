@@ -1,8 +1,9 @@
-"""Sets that do not fit in memory: squares of one size as PNG or JPEG files in tar archives of some hundred MB.
+"""Data sets that do not fit in memory: square images of one size as PNG or JPEG files, in tar archives of some hundred MB.
 
-The form of WebDataset (https://github.com/webdataset/webdataset): of image 7 `train-0000007.png` and, its label as text,
-`train-0000007.cls` stand side by side, and any reader of tar files can use them. Some dozen files, because DVC hashes and moves
-millions of small ones in hours. Where each image begins is kept beside the labels, so that images are read in any order.
+The format is that of WebDataset (https://github.com/webdataset/webdataset). For image 7, `train-0000007.png` is followed by
+`train-0000007.cls`, its label as text. Any tar reader can use the archives. There are a few dozen of them, because DVC needs
+hours to hash and move millions of small files. The offset of each image is stored with the labels, so images can be read in any
+order.
 """
 
 import os
@@ -24,27 +25,27 @@ from ofa_core.images.decode import decode
 from ofa_core.run import files
 
 MOST_BYTES = 512 * 2**20
-"""Of a shard."""
+"""Largest size of a shard in bytes."""
 ENCODINGS: dict[str, dict[str, Any]] = {"png": {"compress_level": 3}, "jpeg": {"quality": 92}}
-"""Formats of stored images and how Pillow writes them: without loss, or in a fifth of the bytes and a little of the time."""
+"""Formats of stored images and Pillow's options. png is lossless; jpeg takes a fifth of the bytes and little of the time."""
 CHUNK = 8
-"""Images a thread reads at a time."""
+"""Images that a thread reads at a time."""
 SMALL = 4096
-"""Bytes of a stored image below which one thread decodes as fast as several."""
+"""Size of a stored image in bytes below which one thread decodes as fast as several."""
 MANIFEST = "manifest.json"
-"""What lies beside the shards: name, MD5, bytes, split and number of images of each."""
+"""File beside the shards that lists name, MD5, bytes, split and number of images of each shard."""
 
 
 def folder_of(packed: str | Path) -> Path:
-    """Where the shards of a packed data set lie."""
+    """The folder of the shards of a packed data set."""
     return Path(packed).with_name("shards")
 
 
 class Stored(NamedTuple):
-    """Where the images of a split lie.
+    """Locations of the images of a split.
 
-    names, sizes, md5: of the shards, sizes in bytes. places: int64 (N, 3), of each image the shard's index, the first byte and
-    the number of bytes. side: of the images, which are squares in colour, in pixels.
+    names, sizes, md5: one entry per shard, sizes in bytes. places: int64 (N, 3), the shard index, first byte and number of
+    bytes of each image. side: height and width in pixels of the images, which are square and in colour.
     """
 
     names: tuple[str, ...]
@@ -55,14 +56,14 @@ class Stored(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the images as one array (N, S, S, 3)."""
+        """The shape (N, S, S, 3) of the images as one array."""
         return len(self.places), self.side, self.side, 3
 
 
 class ShardWriter:
-    """Writes a folder of shards, whole or not at all; to be used in a `with` statement. Equal images give equal bytes.
+    """Writes a folder of shards, completely or not at all. Use it in a `with` statement. Equal images give equal bytes.
 
-    kind: a key of `ENCODINGS`. side: of the images in pixels.
+    kind: a key of `ENCODINGS`. side: height and width of the images in pixels.
     """
 
     def __init__(self, folder: Path, kind: str, side: int, most_bytes: int = MOST_BYTES) -> None:
@@ -73,7 +74,7 @@ class ShardWriter:
         self._places: dict[str, list[tuple[int, int, int]]] = {}
 
     def __enter__(self) -> "ShardWriter":
-        shutil.rmtree(self._temporary, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(self._temporary, ignore_errors=True)  # left by a run that was killed
         self._temporary.mkdir(parents=True)
         return self
 
@@ -89,13 +90,13 @@ class ShardWriter:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def encode(self, pixels: np.ndarray) -> bytes:
-        """An image uint8 (S, S, 3) as it is stored; may be called from several threads."""
+        """The stored bytes of an image uint8 (S, S, 3). Thread-safe."""
         content = BytesIO()
         Image.fromarray(pixels).save(content, self.kind, **ENCODINGS[self.kind])
         return content.getvalue()
 
     def add(self, split: str, content: bytes, label: int) -> None:
-        """Appends an encoded image to a split's shards; splits come one after the other."""
+        """Appends an encoded image to the shards of a split. Finish one split before the next."""
         places = self._places.setdefault(split, [])
         full = self._tar is not None and self._tar.offset + len(content) > self.most_bytes
         if self._tar is None or full or self._shards[-1]["split"] != split:
@@ -108,14 +109,14 @@ class ShardWriter:
         name = f"{split}-{len(places):07}"
         places.append((len(self._shards) - 1, self._tar.offset + tarfile.BLOCKSIZE, len(content)))
         for suffix, data in ((self.kind, content), ("cls", str(label).encode())):
-            member = tarfile.TarInfo(f"{name}.{suffix}")  # its time, owner and rights are always the same
+            member = tarfile.TarInfo(f"{name}.{suffix}")  # time, owner and permissions are constants
             member.size = len(data)
             self._tar.addfile(member, BytesIO(data))
-        self._tar.members.clear()  # type: ignore[attr-defined]  # all headers of a shard would stay in memory
+        self._tar.members.clear()  # type: ignore[attr-defined]  # otherwise all headers of a shard stay in memory
         self._shards[-1]["images"] += 1
 
     def stored(self, split: str) -> Stored:
-        """Where a split's images lie; to be asked when the `with` block has ended."""
+        """The locations of a split's images. Call it after the `with` block."""
         names, sizes, md5 = (tuple(shard[key] for shard in self._shards) for key in ("name", "bytes", "md5"))
         places = np.array(self._places.get(split, []), dtype=np.int64).reshape(-1, 3)
         return Stored(names, sizes, md5, places, self.side)
@@ -129,11 +130,11 @@ class ShardWriter:
 
 
 class Shards:
-    """The images of a split in shards, to be indexed like an array uint8 (N, S, S, 3); they are read when they are asked for.
+    """The images of a split in shards, indexed like an array uint8 (N, S, S, 3). They are read on demand.
 
-    folder: of the shards.
+    folder: the folder of the shards.
 
-    Raises ValueError that names the shard when one is missing or of another length; when indexed, for an image that is broken.
+    Raises ValueError, naming the shard, if a shard is missing or has the wrong length. Indexing raises it for a broken image.
     """
 
     def __init__(self, folder: Path, stored: Stored) -> None:
@@ -159,7 +160,7 @@ class Shards:
         return same
 
     def begin(self, indices: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begins to read images in other threads; what is returned waits for them, uint8 (n, S, S, 3)."""
+        """Starts reading images in other threads. Call the result to wait for them; it returns uint8 (n, S, S, 3)."""
         images = np.empty((len(indices), *self.shape[1:]), np.uint8)
 
         def fill(first: int) -> None:
@@ -189,7 +190,7 @@ class Shards:
 
 
 class _Files:
-    """The open shards of a split, by their index, and the threads that read them."""
+    """The open shards of a split by index, and the threads that read them."""
 
     def __init__(self, folder: Path, stored: Stored) -> None:
         self.opened: dict[int, int] = {}
@@ -202,7 +203,7 @@ class _Files:
                 raise ValueError(f"{path}: {error.strerror}") from None
             found = os.fstat(self.opened[index]).st_size
             if found != size:
-                raise ValueError(f"{path}: {found} bytes, the data set says {size}")
+                raise ValueError(f"{path}: {found} bytes; the data set says {size}")
         small = stored.places[:, 2].mean() < SMALL
         self.pool = ThreadPoolExecutor(1 if small else os.cpu_count(), thread_name_prefix="shards")
 

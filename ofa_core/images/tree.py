@@ -1,4 +1,4 @@
-"""The files below a folder, or in a .zip archive, in one form: names relative to the top, and a way to read them."""
+"""One interface to the files in a folder or a .zip archive: names relative to the top, and a method to read them."""
 
 import os
 import zipfile
@@ -9,12 +9,12 @@ from types import TracebackType
 
 
 class Tree:
-    """A folder or a .zip archive, of which nothing is unpacked; to be used in a `with` statement.
+    """A folder or a .zip archive; archives are not unpacked. Use it in a `with` statement.
 
-    files, folders: names relative to the top, "/" between their parts, sorted. Hidden ones are left out (a part with a leading
-    dot, which `..` is as well, or `__MACOSX`); hidden_files counts them. Symbolic links are followed.
+    files, folders: names relative to the top, with "/" between parts, sorted. Symbolic links are followed. Hidden names are
+    left out: those with a part that is `__MACOSX` or starts with a dot, such as `..`. hidden_files: number of hidden files.
 
-    Raises ValueError that names the path when there is nothing at it, or a file that is no archive.
+    Raises ValueError, naming the path, if it does not exist or is a file but not an archive.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -43,23 +43,23 @@ class Tree:
             self._archive.close()
 
     def read(self, name: str) -> bytes:
-        """The content of a file; may be called from several threads. Raises ValueError, the reason, when it cannot be read."""
+        """The content of a file. Thread-safe. Raises ValueError with the reason if the file cannot be read."""
         try:
             return self._archive.read(name) if self._archive else (self.path / name).read_bytes()
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from None
-        except (KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: it is encrypted
+        except (KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
             raise ValueError(f"damaged archive: {error}") from None
 
     def size(self, name: str) -> int:
-        """The bytes of a file; 0 where a link leads nowhere."""
+        """The size of a file in bytes; 0 for a dangling link."""
         if self._archive:
             return self._archive.getinfo(name).file_size
         path = self.path / name
         return path.stat().st_size if path.exists() else 0
 
     def full(self, name: str) -> str:
-        """The name with the tree's own path before it, for messages."""
+        """The name with the path of the tree in front, for messages."""
         return (self.path / name).as_posix()
 
 
@@ -67,7 +67,7 @@ def _walk(top: Path) -> Iterator[str]:
     """Relative names of all files and, with a trailing slash, folders."""
     for folder, folders, names in os.walk(top, followlinks=True):
         here = Path(folder)
-        # A link to a folder above itself would never end.
+        # Skip links to a folder above: following them would never end.
         above = {here.resolve(), *here.resolve().parents}
         folders[:] = [name for name in folders if not (here / name).is_symlink() or (here / name).resolve() not in above]
         prefix = "" if here == top else f"{here.relative_to(top).as_posix()}/"
@@ -80,6 +80,6 @@ def _hidden(part: str) -> bool:
 
 
 def _parents(name: str) -> Iterator[str]:
-    """The folders above a name; a name with a trailing slash is its own lowest one."""
+    """The folders that contain a name. A name with a trailing slash counts as its own lowest folder."""
     parts = name.split("/")
     yield from ("/".join(parts[:i]) for i in range(1, len(parts)))

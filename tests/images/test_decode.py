@@ -1,4 +1,4 @@
-"""Decoding of image files: every format, mode and orientation, and broken ones."""
+"""Decoding of image files: every format, mode and orientation, and broken files."""
 
 import io
 
@@ -67,7 +67,7 @@ def test_every_format_and_mode(kind, image, options, expected, tolerance):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_exif_orientation(orientation, kind):
-    """The corners of the upright image tell which way it was turned."""
+    """The corners of the upright image show how it was turned."""
     stored = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
               5: lambda a: a.swapaxes(0, 1), 6: lambda a: a.swapaxes(0, 1)[::-1], 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
               8: lambda a: a.swapaxes(0, 1)[:, ::-1]}  # fmt: skip
@@ -114,7 +114,7 @@ def test_too_long_images_are_refused():
 
 
 def test_photos_as_published_networks_see_them():
-    """The first photos of a set beside the tensors a published network was run on: shorter side 128, centre 112."""
+    """The first photos of a set equal the input tensors of a published network: shorter side 128, centre crop 112."""
     expected = np.load(shared_data("ofa/proxyless_w0.25_r112_imagenet/io.npz"))["x"]  # (8, 3, 112, 112)
     with Tree(shared_data("images/imagenet_photos.zip")) as tree:
         names = [name for name in tree.files if name.startswith("images/")][: len(expected)]

@@ -1,4 +1,4 @@
-"""Large sets in shards: the same images as in memory, whole or not at all, read in little memory."""
+"""Large sets in shards: same images as in memory, written completely or not at all, read in little memory."""
 
 import hashlib
 import io
@@ -33,7 +33,7 @@ SIDE = 24
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Real photos by storage: memory, png and jpeg; packed with shards beside them."""
+    """Real photos by kind of storage: in memory, or packed with png or jpeg shards."""
     archive, packed = shared_data("images/cifar10_jpg.zip"), {}
     for kind in ("memory", "png", "jpeg"):
         packed[kind] = tmp_path_factory.mktemp(kind) / "data.npz"
@@ -90,11 +90,11 @@ def test_images_are_those_in_memory(photos: dict[str, Path]) -> None:
 
 
 def test_steps_see_the_same_images_in_any_order(photos: dict[str, Path]) -> None:
-    """Reading ahead changes nothing, neither across epochs nor when training goes back."""
+    """Reading ahead does not change the images, neither across epochs nor when training goes back."""
     memory, sharded = (TrainStream(Images(photos[kind], "train"), 32, [3]) for kind in ("memory", "png"))
     for step in (0, 1, 2, 5, 6, 7, 3, 4, 30):
         assert torch.equal(memory.pixels(step, 20, True), sharded.pixels(step, 20, True))
-    # Without crops images in memory were resized to bytes before; these are resized with the batch.
+    # Without crops, images in memory are resized to bytes beforehand. Images in shards are resized with the batch.
     plain = replace(SHARED, max_shift=0.0)
     x, y = (augment(s.pixels(8, 20, False), np.random.default_rng(0), plain, 20) for s in (memory, sharded))
     assert (x - y).abs().max() * 127.5 <= 1.01
@@ -115,7 +115,7 @@ def test_training_from_shards_is_training_from_memory(photos: dict[str, Path], t
 
 
 def test_jpeg_is_smaller_and_close(photos: dict[str, Path], tmp_path: Path) -> None:
-    """On photos of the size that shards are for."""
+    """Uses photos of the size that shards are meant for."""
     archive, sizes = shared_data("images/imagenet_photos.zip"), {}
     with Tree(archive) as tree:
         names = [name for name in tree.files if name.startswith("images/")][:20]
@@ -153,10 +153,10 @@ def test_nothing_is_left_of_a_set_that_fails(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"1 broken images, more than prepare\.max_broken: 0"):
         run(root, tmp_path, shards="png")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
-    # A run that was killed left a folder half full, which the next one clears away.
+    # A killed run leaves an incomplete folder. The next run removes it.
     (tmp_path / ".shards.tmp").mkdir()
     (tmp_path / ".shards.tmp/train-00000.tar").write_bytes(b"half")
-    # Shards of another set do not stay beside one that is read as a whole.
+    # Old shards are removed when the new set is one file.
     metrics, splits = run(root, tmp_path, shards="png", max_broken=1)
     assert metrics["broken_images"] == 1
     assert splits["test"].images.shape == (3, 8, 8, 3)
@@ -174,12 +174,12 @@ def test_missing_and_damaged_shards_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"^{path}: image 4 at byte {place[1]}: "):
         load_split(packed, "train").images[:]
     path.write_bytes(whole[:-512])
-    with pytest.raises(ValueError, match=rf"^{path}: {len(whole) - 512} bytes, the data set says {len(whole)}$"):
+    with pytest.raises(ValueError, match=rf"^{path}: {len(whole) - 512} bytes; the data set says {len(whole)}$"):
         load_split(packed, "train")
     path.unlink()
     with pytest.raises(ValueError, match=rf"^{path}: No such file or directory$"):
         load_split(packed, "train")
-    assert len(load_split(packed, "val").labels) == 3, "of other splits nothing is missing"
+    assert len(load_split(packed, "val").labels) == 3, "other splits are complete"
 
 
 PROGRAM = """
@@ -217,9 +217,9 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_peak_memory_of_sixty_thousand_images(tmp_path: Path) -> None:
-    """All of CIFAR-10, 184 MB as arrays, is prepared and read within half of that beside what the libraries take.
+    """Preparing and reading all of CIFAR-10 (184 MB as arrays) takes less than half of that, on top of the libraries.
 
-    Resident memory varies with the state of the machine: the same code took 61 and 69 MB to read within a minute.
+    Resident memory varies: the same code took 61 MB and 69 MB to read within a minute.
     """
     archive, peaks = shared_data("images/cifar10_jpg.zip"), {}
     for what, count in (("prepare", "45000"), ("train", "5000")):
