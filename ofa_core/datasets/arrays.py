@@ -1,4 +1,4 @@
-"""Published sets of small images in two halves, whatever their files look like: val is held out of the training half."""
+"""Published sets of small images in two halves, in any file format. val is held out of the training half."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from ofa_core.images.packed import draw, split_train
 
 
 class Arrays(NamedTuple):
-    """Images uint8 (N, H, W, 1 or 3) and labels int64 (N,) of both halves, in the files' order, and the classes' names."""
+    """Images uint8 (N, H, W, 1 or 3) and labels int64 (N,) of both halves, in file order, and the class names."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -22,8 +22,8 @@ class Arrays(NamedTuple):
 def split_arrays(data: Arrays, images: Mapping[str, int], seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels of train, val and test.
 
-    images: how many of each, drawn in proportion to the classes; of train and test 0 is all there are. Train and val come in
-    random order, test in the files'. Raises ValueError that names the parameter when there are fewer images than asked for.
+    images: number of images of each split, drawn in proportion to the classes. For train and test, 0 means all. train and val
+    are in random order, test in file order. Raises ValueError, naming the parameter, if there are too few images.
     """
     train, val = split_train(data.train_labels, images["val"], seed)
     if images["train"]:
@@ -39,11 +39,11 @@ def split_arrays(data: Arrays, images: Mapping[str, int], seed: int) -> dict[str
 
 
 def check_labels(labels: np.ndarray, classes: int, path: str | Path) -> None:
-    """Raises ValueError that names the file for a label that no class has."""
+    """Raises ValueError, naming the file, for a label without a class."""
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         image = outside[0]
-        raise ValueError(f"{path}: label {labels[image]} of image {image} is out of range, there are {classes} classes")
+        raise ValueError(f"{path}: label {labels[image]} of image {image} is out of range; there are {classes} classes")
 
 
 def _subset(split: str, labels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The binary version of CIFAR-10 and CIFAR-100 (https://www.cs.toronto.edu/~kriz/cifar.html).
 
-32 x 32 colour photos. A record is one label (of CIFAR-100 two: coarse, then fine) and the red, the green and the blue plane.
-The Python version of the same sets is pickled: reading it would run whatever code it holds, so it is refused.
+Images are 32 x 32 colour photos. A record is one label (CIFAR-100: two labels, coarse then fine) followed by the red, green and
+blue planes. The Python version of these sets is pickled. Reading it could run arbitrary code, so it is refused.
 """
 
 import tarfile
@@ -16,11 +16,11 @@ from ofa_core.images.tree import Tree
 
 SIDE = 32
 PICKLED = ("data_batch_1", "cifar-100-python", "cifar-10-batches-py")
-"""Names that tell the Python version."""
+"""Names that identify the Python version."""
 
 
 class Version(NamedTuple):
-    """Files of one of the two sets; labels: of a record, of which the last counts."""
+    """Files of one of the two sets. labels: number of labels per record; only the last is used."""
 
     train: tuple[str, ...]
     test: str
@@ -37,15 +37,15 @@ VERSIONS = (
 def load(path: Path) -> Arrays:
     """Reads either set from its .tar.gz archive, unpacked or not, or a .zip archive.
 
-    Raises ValueError, one line that names the file: no such set, one that is missing, of another length than whole records,
-    a label out of range, the Python version.
+    Raises ValueError, one line naming the file: not a CIFAR set, a missing file, an incomplete record, a label out of range, or
+    the Python version.
     """
     content = _files(path)
     version = next((version for version in VERSIONS if set(version.train) & set(content)), None)
     if version is None:
         if any(part in content or part in path.name for part in PICKLED):
-            raise ValueError(f"{path}: the pickled version of CIFAR, which could run any code; take the binary version")
-        raise ValueError(f"{path}: neither data_batch_1.bin nor train.bin, of CIFAR's binary version")
+            raise ValueError(f"{path}: the pickled version of CIFAR can run arbitrary code; use the binary version")
+        raise ValueError(f"{path}: neither data_batch_1.bin nor train.bin of CIFAR's binary version found")
     missing = [name for name in (*version.train, version.test, version.names) if name not in content]
     if missing:
         raise ValueError(f"{path}: {missing[0]} missing")
@@ -61,7 +61,7 @@ def _records(content: bytes, path: Path, labels: int, classes: int) -> tuple[np.
     """Images uint8 (n, 32, 32, 3) and labels int64 (n,)."""
     length = labels + 3 * SIDE * SIDE
     if not content or len(content) % length:
-        raise ValueError(f"{path}: {len(content)} bytes are not a number of whole records of {length}")
+        raise ValueError(f"{path}: {len(content)} bytes are not a whole number of records of {length}")
     records = np.frombuffer(content, np.uint8).reshape(-1, length)
     wanted = records[:, labels - 1].astype(np.int64)
     check_labels(wanted, classes, path)
@@ -69,7 +69,7 @@ def _records(content: bytes, path: Path, labels: int, classes: int) -> tuple[np.
 
 
 def _files(path: Path) -> dict[str, bytes]:
-    """The .bin and .txt files, by name without folders; other names without their content."""
+    """Contents of all files by name without folders. Only .bin and .txt files are read; others are empty."""
     if path.is_file() and path.suffix.lower() != ".zip":
         try:
             with tarfile.open(path) as archive:

@@ -1,10 +1,13 @@
-"""Names of classes, from a text file: what a released model's labels say."""
+"""Class names from a text file. They become the labels of released models."""
 
 from pathlib import Path
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """One name a line, the first of class 0. Raises ValueError that names the file: missing, empty, a line without a name."""
+    """Reads one name per line, starting with class 0.
+
+    Raises ValueError, naming the file, if it is missing or empty or has a line without a name.
+    """
     lines = _lines(path)
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -13,25 +16,25 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 
 
 def read_mapping(path: str | Path) -> dict[str, str]:
-    """One class a line: its folder's name, a space or tab, and the name to show, as in `n01440764 tench, Tinca tinca`.
+    """Reads one class per line: folder name, space or tab, display name, as in `n01440764 tench, Tinca tinca`.
 
-    Raises ValueError that names the file and line: missing, empty, not two words, a folder twice.
+    Raises ValueError, naming file and line: file missing or empty, a line without two words, a folder that appears twice.
     """
     names: dict[str, str] = {}
     for number, line in enumerate(_lines(path), 1):
         folder, *rest = line.split(maxsplit=1) or [""]
         if not rest:
-            raise ValueError(f"{path}: line {number}: not a folder and a name")
+            raise ValueError(f"{path}: line {number}: expected a folder and a name")
         if folder in names:
-            raise ValueError(f"{path}: line {number}: {folder} a second time")
+            raise ValueError(f"{path}: line {number}: {folder} appears twice")
         names[folder] = rest[0].strip()
     return names
 
 
 def rename(classes: tuple[str, ...], path: str | Path) -> tuple[str, ...]:
-    """Class folders by the names that a file as `read_mapping` reads gives them; equal names get their folder's beside them.
+    """Replaces class folders by the names in a file for `read_mapping`. If names are equal, the folder is added to each.
 
-    Raises ValueError that names the file for a class that it lacks.
+    Raises ValueError, naming the file, for a class that it lacks.
     """
     names = read_mapping(path)
     for folder in classes:

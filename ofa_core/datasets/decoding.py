@@ -1,4 +1,4 @@
-"""Decoding the images of a set, in threads, and telling of those that cannot be read."""
+"""Decodes the images of a set in threads, and reports those that cannot be read."""
 
 import hashlib
 import os
@@ -19,21 +19,21 @@ from ofa_core.images.tree import Tree
 
 T = TypeVar("T")
 SHOWN = 20
-"""Broken images that get a line of their own."""
+"""Most broken images that are reported one by one."""
 CHUNK = 64
-"""Images a thread decodes at a time."""
+"""Images that a thread decodes at a time."""
 SMALL = 8192
-"""Bytes of a file below which one thread decodes as fast as several."""
+"""File size in bytes below which one thread decodes as fast as several."""
 
 
 class Listing(NamedTuple):
-    """Images of a split: their names in a tree, and their labels int64 (N,)."""
+    """Images of a split: names in a tree, and labels int64 (N,)."""
 
     names: list[str]
     labels: np.ndarray
 
     def take(self, indices: np.ndarray) -> "Listing":
-        """Some of them, in the order of the indices."""
+        """The images at `indices`, in that order."""
         return Listing([self.names[i] for i in indices], self.labels[indices])
 
 
@@ -46,13 +46,13 @@ class Decoded(NamedTuple):
 
 
 class Broken:
-    """Tells of images that cannot be read, and stops when they are more than `most`."""
+    """Reports images that cannot be read. Stops if there are more than `most`."""
 
     def __init__(self, tree: Tree, most: int) -> None:
         self.tree, self.most, self.count = tree, most, 0
 
     def add(self, name: str, reason: str) -> None:
-        """Counts one more. Raises ValueError when it is one too many."""
+        """Counts and reports one image. Raises ValueError if it is one too many."""
         self.count += 1
         if self.count <= SHOWN:
             tqdm.write(f"{self.tree.full(name)}: {reason}", file=sys.stderr)
@@ -62,7 +62,7 @@ class Broken:
 
 
 def decode_split(tree: Tree, split: str, listing: Listing, size: int, broken: Broken) -> Decoded:
-    """The images of a listing that can be read, in its order, uint8 (n, size, size, 3)."""
+    """The readable images of a listing, in order, uint8 (n, size, size, 3)."""
     images = np.empty((len(listing.names), size, size, 3), np.uint8)
     labels, digests = [], []
     for i, (label, pixels, digest) in enumerate(_decoded(tree, split, listing, size, broken, lambda pixels: pixels)):
@@ -75,7 +75,7 @@ def decode_split(tree: Tree, split: str, listing: Listing, size: int, broken: Br
 def shard_split(
     tree: Tree, split: str, listing: Listing, size: int, broken: Broken, writer: ShardWriter
 ) -> tuple[np.ndarray, list[bytes]]:
-    """Writes the images of a listing that can be read into shards, in its order; their labels int64 (n,) and digests."""
+    """Writes the readable images of a listing into shards, in order. Returns their labels int64 (n,) and digests."""
     labels, digests = [], []
     for label, content, digest in _decoded(tree, split, listing, size, broken, writer.encode):
         writer.add(split, content, label)
@@ -87,10 +87,10 @@ def shard_split(
 def _decoded(
     tree: Tree, split: str, listing: Listing, size: int, broken: Broken, encode: Callable[[np.ndarray], T]
 ) -> Iterator[tuple[int, T, bytes]]:
-    """Label, encoded pixels and digest of each image that can be read, in the listing's order, with few of them in memory."""
+    """Label, encoded pixels and digest of each readable image, in order. Only a few images are in memory at a time."""
 
     def work(chunk: range) -> list[tuple[T, bytes] | str]:
-        """What each image of a chunk gives, or the reason why it cannot be read."""
+        """The result for each image of a chunk, or the reason why it cannot be read."""
         results: list[tuple[T, bytes] | str] = []
         for i in chunk:
             try:
@@ -101,8 +101,8 @@ def _decoded(
                 results.append((encode(pixels), hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()))
         return results
 
-    # Threads: Pillow decodes and resizes outside of Python's lock. Not for small images, which take less time than passing the
-    # lock around: two threads needed 0.6 of one's time for photos of 256 pixels, and twice its time for 32 pixels.
+    # Pillow decodes and resizes without Python's lock, so threads help. Small images take less time than handing over the lock.
+    # Two threads needed 0.6 times the time of one for photos of 256 pixels, and twice the time for 32 pixels.
     sizes = [tree.size(name) for name in listing.names[:100]]
     threads = (os.cpu_count() or 1) if sum(sizes) > SMALL * len(sizes) else 1
     count = len(listing.names)
@@ -126,7 +126,7 @@ def _decoded(
 
 
 def repeated(path: Path, digests: Mapping[str, list[bytes]]) -> int:
-    """Val and test images that equal one of train: accuracy on them says nothing, so the user is told how many there are."""
+    """The number of val and test images that are also in train. Reports it, because accuracy on them means nothing."""
     train = set(digests["train"])
     count = sum(digest in train for name in ("val", "test") for digest in digests[name])
     if count:

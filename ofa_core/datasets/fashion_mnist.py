@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of clothes, 28 x 28 pixels, 10 classes.
+"""Fashion-MNIST: 60,000 train and 10,000 test images of clothes, grey, 28 x 28 pixels, 10 classes.
 
 Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms (Xiao, Rasul, Vollgraf, 2017,
 https://arxiv.org/abs/1708.07747), https://github.com/zalandoresearch/fashion-mnist, MIT License.
@@ -29,8 +29,8 @@ FILES = {
     "t10k-images-idx3-ubyte.gz": ("bef4ecab320f06d8554ea6380940ec79", "f78720b4224f21cce2f2ccf2d7a94c9a"),
     "t10k-labels-idx1-ubyte.gz": ("bb300cfdad3c16e7a12a480ee83cd310", "0d30e22e447f3c33dab9ed536400ac01"),
 }
-"""Name: (MD5 as published, MD5 in Debian's package). Debian's gzip headers lack the name and carry the package's time; the
-compressed data are the same bit for bit: with the published headers put back, the published MD5s come out."""
+"""Published MD5 and MD5 in Debian's package, by file name. Debian's gzip headers lack the file name and have another time. The
+compressed data are identical: with the published headers, the MD5s are the published ones."""
 
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -41,7 +41,7 @@ URLS = (
 
 
 class Raw(NamedTuple):
-    """Images uint8 (N, 28, 28, 1) and labels int64 (N,) of both halves, in the files' order; md5: of the unzipped files."""
+    """Images uint8 (N, 28, 28, 1) and labels int64 (N,) of both halves, in file order. md5: of the uncompressed files."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -51,14 +51,14 @@ class Raw(NamedTuple):
 
 
 def load(raw_folder: Path) -> Raw:
-    """Reads the four files, found first if need be. Raises ValueError as `find` does, or naming a file that is broken."""
+    """Reads the four files. Obtains them with `find` first. Raises ValueError as `find` does, or naming a broken file."""
     find(raw_folder)
     arrays, md5 = [], {}
     for name in FILES:
         path = raw_folder / name
         content = unzip(path)
         arrays.append(parse_idx(content, path))
-        # Of the content, so that it does not tell which of the two forms of the file was found.
+        # MD5 of the content, so that it does not depend on which form of the file was found.
         md5[name.removesuffix(".gz")] = hashlib.md5(content, usedforsecurity=False).hexdigest()
     images, labels = arrays[::2], [array.astype(np.int64) for array in arrays[1::2]]
     return Raw(images[0][..., None], labels[0], images[1][..., None], labels[1], md5)
@@ -70,12 +70,12 @@ def find(
     debian_package: str | None = DEBIAN_PACKAGE,
     urls: Sequence[str] = URLS,
 ) -> None:
-    """Sees to it that `raw_folder` holds the four files, each with a known MD5.
+    """Makes sure that `raw_folder` has the four files, each with a known MD5.
 
-    What is missing there is copied from `system_folder`, else taken from the Debian package (unpacked into a temporary
-    folder, nothing is installed), else downloaded; debian_package None and urls () leave those out.
+    Missing files are copied from `system_folder`. Else they come from the Debian package, which is unpacked into a temporary
+    folder and not installed. Else they are downloaded. debian_package None and urls () skip these sources.
 
-    Raises ValueError with one line: a file in `raw_folder` with another MD5, or what was tried for a missing file.
+    Raises ValueError, one line, for a file in `raw_folder` with another MD5. For a missing file the line lists what was tried.
     """
     for name in FILES:
         if (raw_folder / name).exists():
@@ -116,18 +116,18 @@ def _copy_from(folder: Path, names: Iterable[str], raw_folder: Path) -> None:
 
 
 def _unpack(package: str, names: Iterable[str], raw_folder: Path) -> None:
-    """From a Debian package, without root: the package file is downloaded and unpacked, not installed."""
+    """Takes the files from a Debian package, without root: downloads and unpacks it, but does not install it."""
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise ValueError(f"Debian package {package}: no apt-get and dpkg here")
     print(f"Fashion-MNIST: downloading the Debian package {package} (31 MB)", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        # World-readable: apt drops root's rights to download.
+        # World-readable, because apt drops root privileges for downloads.
         Path(folder).chmod(0o755)
         options = ["-qq", "-o", "Acquire::http::Timeout=20", "-o", "APT::Sandbox::User=root"]
         try:
             _run(package, ["apt-get", *options, "download", package], folder)
         except ValueError:
-            # No package lists, as on a fresh machine, or old ones: new ones beside the package, which needs no root either.
+            # Package lists are missing, as on a fresh machine, or old. Fetch new ones next to the package, also without root.
             lists = Path(folder, "lists")
             (lists / "partial").mkdir(parents=True)
             options += ["-o", f"Dir::State::Lists={lists}"]

@@ -1,7 +1,7 @@
-"""Own images: class folders, alone or below train/, val/ and test/, in a folder or in a .zip archive.
+"""Your own images: class folders, either alone or below train/, val/ and test/, in a folder or a .zip archive.
 
-The layout torchvision's ImageFolder reads and ImageNet is unpacked to. Images are drawn first and decoded once, so that a
-small part of a large set takes little time; files that cannot be read are reported and left out.
+This is the layout of torchvision's ImageFolder and of unpacked ImageNet. Images are drawn first and decoded once, so a small
+part of a large set takes little time. Files that cannot be read are reported and left out.
 """
 
 import sys
@@ -21,18 +21,18 @@ from ofa_core.images.shards import ShardWriter, Stored
 from ofa_core.images.tree import Tree
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Name of a folder, in lower case, and the split it holds."""
+"""Split by folder name in lower case."""
 ALL = "all"
-"""The one split of a tree of class folders alone."""
+"""The only split of a tree that has just class folders."""
 FEWEST_IMAGES = 3
-"""Of a class: one each for train, val and test."""
+"""Fewest images of a class: one each for train, val and test."""
 Classes = dict[str, list[str]]
-"""Class names, sorted, and the images of each."""
+"""Images by class name, sorted."""
 
 
 class Loaded(NamedTuple):
-    """splits: images uint8 (N, s, s, 3), or where they lie, and labels int64 (N,) of train, val and test; counts: metrics of
-    what was left out."""
+    """splits: images uint8 (N, s, s, 3) or their locations, and labels int64 (N,), of train, val and test.
+    counts: metrics of what was left out."""
 
     splits: dict[str, tuple[np.ndarray | Stored, np.ndarray]]
     classes: tuple[str, ...]
@@ -42,12 +42,12 @@ class Loaded(NamedTuple):
 def load(params: PrepareParams, seed: int, layout: Callable[[Tree], dict[str, Classes]], shards: Path) -> Loaded:
     """Reads the images of the folder or .zip archive `params.folder`, resized and cropped to squares of `params.image_size`.
 
-    The numbers of images are drawn in proportion to the classes. A missing val or test is held out of train, and must then have
-    a number. layout: finds the images of a tree by split and class: `find`, or that of another format.
-    shards: the folder that is written where `params.shards` asks for it.
+    Images are drawn in proportion to the classes. A missing val or test is held out of train; its number of images must then be
+    given. layout: finds the images of a tree by split and class, such as `find`.
+    shards: the folder to write if `params.shards` is set.
 
-    Raises ValueError, one line that names path or parameter: no such folder, no images, one class, a class without images or
-    with fewer than `FEWEST_IMAGES`, a class that train lacks, fewer images than asked for, too many broken ones.
+    Raises ValueError, one line naming path or parameter: no such folder, no images, only one class, a class without images or
+    with fewer than `FEWEST_IMAGES`, a class that train lacks, fewer images than requested, too many broken images.
     """
     path, size = params.source, params.image_size or 0
     with Tree(path) as tree:
@@ -56,7 +56,7 @@ def load(params: PrepareParams, seed: int, layout: Callable[[Tree], dict[str, Cl
         ignored = _report_ignored(tree, sum(len(listing.names) for listing in listings.values()))
         chosen = _choose(tree, listings, params.images, seed)
         _check_train(
-            chosen["train"].labels, classes, f"{path}: no train image is left of class", "; hold out fewer, or take more"
+            chosen["train"].labels, classes, f"{path}: no train image is left for class", "; hold out fewer, or take more"
         )
         broken = Broken(tree, params.max_broken)
         if params.shards is None:
@@ -77,10 +77,10 @@ def load(params: PrepareParams, seed: int, layout: Callable[[Tree], dict[str, Cl
 
 
 def find(tree: Tree) -> dict[str, Classes]:
-    """The images of a tree by split (train, val, test, or `ALL` where there are class folders alone) and class.
+    """The images of a tree by split and class. Splits are train, val and test, or `ALL` if there are only class folders.
 
-    Folders that hold nothing but one other folder, as archives often do, are passed through. Images may lie at any depth
-    below their class. Raises ValueError that names a folder: without class folders, a class without images, a split twice.
+    Top folders that contain just one other folder, as in many archives, are skipped. Images may be at any depth below their
+    class. Raises ValueError, naming a folder: no class folders, a class without images, or a split that appears twice.
     """
     top = top_of(tree)
     folders = below(tree, top)
@@ -97,7 +97,7 @@ def find(tree: Tree) -> dict[str, Classes]:
 
 
 def top_of(tree: Tree) -> str:
-    """The folder to begin at, "" or with a slash at its end: below all that hold nothing but one other folder."""
+    """The folder to start from, below all folders that contain just one other folder. It is "" or ends with a slash."""
     top = ""
     while True:
         folders = below(tree, top)
@@ -108,12 +108,12 @@ def top_of(tree: Tree) -> str:
 
 
 def below(tree: Tree, top: str) -> list[str]:
-    """Names of the folders right below `top`, which is "" or ends with a slash."""
+    """Names of the folders directly below `top`, which is "" or ends with a slash."""
     return [name[len(top) :] for name in tree.folders if name.startswith(top) and "/" not in name[len(top) :]]
 
 
 def classes_of(tree: Tree, top: str) -> Classes:
-    """The classes that are folders of `top`. Raises ValueError that names a folder: none, or a class without images."""
+    """The class folders of `top`. Raises ValueError, naming a folder, if there are none or a class has no images."""
     classes: Classes = {name: [] for name in below(tree, top)}
     for name in tree.files:
         label, slash, _ = name.removeprefix(top).partition("/")
@@ -128,17 +128,17 @@ def classes_of(tree: Tree, top: str) -> Classes:
 
 
 def _label(tree: Tree, found: dict[str, Classes]) -> tuple[tuple[str, ...], dict[str, Listing]]:
-    """Class names, which are train's, and each split with its labels."""
+    """The class names (those of train), and each split with its labels."""
     if ALL in found:
         found = {"train": found[ALL]}
     if "train" not in found:
         raise ValueError(f"{tree.path}: has {', '.join(found)} but no train")
     classes = tuple(sorted(found["train"]))
     if len(classes) < 2:
-        raise ValueError(f"{tree.path}: one class only, {classes[0]}")
+        raise ValueError(f"{tree.path}: only one class, {classes[0]}")
     for names in found["train"].values():
         if len(names) < FEWEST_IMAGES:
-            raise ValueError(f"{tree.full(names[0].rpartition('/')[0])}: {len(names)} images, a class needs {FEWEST_IMAGES}")
+            raise ValueError(f"{tree.full(names[0].rpartition('/')[0])}: {len(names)} images; a class needs {FEWEST_IMAGES}")
     index = {label: i for i, label in enumerate(classes)}
     listings = {}
     for split, by_class in found.items():
@@ -152,7 +152,7 @@ def _label(tree: Tree, found: dict[str, Classes]) -> tuple[tuple[str, ...], dict
 
 
 def _report_ignored(tree: Tree, images: int) -> int:
-    """How many files are no images of a class, told on stderr with the suffixes they have."""
+    """Number of files that are not images of a class. Reports them on stderr by suffix."""
     others = Counter(Path(name).suffix.lower() or "no suffix" for name in tree.files if not is_image(name))
     outside = len(tree.files) - images - others.total()
     kinds = [f"{count} {suffix}" for suffix, count in others.most_common(5)]
@@ -164,7 +164,7 @@ def _report_ignored(tree: Tree, images: int) -> int:
 
 
 def _choose(tree: Tree, listings: dict[str, Listing], images: Mapping[str, int], seed: int) -> dict[str, Listing]:
-    """What to decode: train and val in random order, so that any first part of them is a fair sample, test in the tree's."""
+    """The images to decode. train and val are in random order, so any first part is a fair sample; test keeps tree order."""
     chosen: dict[str, Listing] = {}
     train = listings["train"]
     held_out: list[str] = []
@@ -176,7 +176,7 @@ def _choose(tree: Tree, listings: dict[str, Listing], images: Mapping[str, int],
             chosen[split], train = train.take(some), train.take(rest)
             held_out.append(f"{split}_images: {images[split]}")
         else:
-            raise ValueError(f"prepare.{split}_images: 0, but {tree.path} has no {split} to take all of; give a number")
+            raise ValueError(f"prepare.{split}_images: 0 means all, but {tree.path} has no {split}; give a number")
     chosen["train"] = train.take(_draw(train, "train", images, seed, held_out)[0])
     chosen["test"] = chosen["test"].take(np.argsort(chosen["test"].names, kind="stable"))
     return chosen
@@ -185,7 +185,7 @@ def _choose(tree: Tree, listings: dict[str, Listing], images: Mapping[str, int],
 def _draw(
     listing: Listing, split: str, images: Mapping[str, int], seed: int, held_out: Sequence[str] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`draw` for a split; held_out: the parameters that have taken images away before, for the message."""
+    """`draw` for a split. held_out: parameters that took images away before, for the message."""
     try:
         return draw(listing.labels, images[split] or len(listing.labels), seed)
     except ValueError as error:
@@ -200,7 +200,7 @@ def _check_train(labels: np.ndarray, classes: tuple[str, ...], before: str, afte
 
 
 def _check_readable(path: Path, labels: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> None:
-    _check_train(labels["train"], classes, f"{path}: none of the train images can be read of class", "")
+    _check_train(labels["train"], classes, f"{path}: none of the train images can be read for class", "")
     for name in SPLITS:
         if not len(labels[name]):
             raise ValueError(f"{path}: none of the {name} images can be read")

@@ -1,4 +1,4 @@
-"""IDX, the array format of MNIST and its many successors (http://yann.lecun.com/exdb/mnist/), gzip-compressed or not."""
+"""IDX, the array format of MNIST and its successors (http://yann.lecun.com/exdb/mnist/), gzip-compressed or not."""
 
 import gzip
 import math
@@ -12,17 +12,18 @@ from ofa_core.datasets.class_names import read_names
 from ofa_core.images.tree import Tree
 
 HALVES = {"train": ("train",), "test": ("t10k", "test")}
-"""Words in the names of the files of each half, beside `images` or `labels`."""
+"""Words in the file names of each half, besides `images` or `labels`."""
 
 
 def load(path: Path, class_names: str | None) -> Arrays:
-    """The four files of a set, in a folder or .zip archive, named as MNIST's: train-images*, train-labels*, t10k-* or test-*.
+    """Reads the four files of a set from a folder or .zip archive.
 
-    Images of one size, (N, H, W) grey or (N, H, W, 3). class_names: a file of names, the first of label 0; None names classes
-    by their labels. Labels that no train image has are no classes.
+    Names are as in MNIST: train-images*, train-labels*, t10k-* or test-*. All images have one size, (N, H, W) grey or
+    (N, H, W, 3). class_names: a file of names starting with label 0. None names classes by their labels. Labels without train
+    images do not count as classes.
 
-    Raises ValueError, one line that names the file: one that is missing, ambiguous or broken, images and labels that differ in
-    number, sizes that differ, a label out of range.
+    Raises ValueError, one line naming the file: a missing, ambiguous or broken file, different numbers of images and labels,
+    different sizes, a label out of range.
     """
     arrays = {}
     with Tree(path) as tree:
@@ -34,11 +35,11 @@ def load(path: Path, class_names: str | None) -> Arrays:
                 raise ValueError(f"{name}: {images.shape} is neither (N, H, W) nor (N, H, W, 3)")
             labels_name, labels = _read(tree, words, "labels")
             if labels.shape != images.shape[:1]:
-                raise ValueError(f"{labels_name}: {labels.shape} labels, there are {len(images)} images")
+                raise ValueError(f"{labels_name}: {labels.shape} labels for {len(images)} images")
             arrays[half] = (images, labels.astype(np.int64), name, labels_name)
     (train, train_labels, _, train_name), (test, test_labels, test_images_name, test_name) = arrays.values()
     if train.shape[1:] != test.shape[1:]:
-        raise ValueError(f"{test_images_name}: images of {test.shape[1:]}, those to train on are {train.shape[1:]}")
+        raise ValueError(f"{test_images_name}: images of {test.shape[1:]}, but train images are {train.shape[1:]}")
     used = np.unique(train_labels)
     names: tuple[str, ...] = tuple(map(str, range(256)))
     if class_names is not None:
@@ -46,13 +47,13 @@ def load(path: Path, class_names: str | None) -> Arrays:
         check_labels(train_labels, len(names), train_name)
     unknown = np.setdiff1d(test_labels, used)
     if len(unknown):
-        raise ValueError(f"{test_name}: label {unknown[0]} is out of range, no train image has it")
+        raise ValueError(f"{test_name}: label {unknown[0]} is out of range; no train image has it")
     train_labels, test_labels = (np.searchsorted(used, labels) for labels in (train_labels, test_labels))
     return Arrays(train, train_labels, test, test_labels, tuple(names[label] for label in used))
 
 
 def _read(tree: Tree, words: tuple[str, ...], what: str) -> tuple[str, np.ndarray]:
-    """The one file of a half, and its full name; an unpacked file counts before the same one packed."""
+    """The full name and array of one file of a half. An uncompressed file is preferred over a compressed one."""
     names = [
         name
         for name in tree.files
@@ -72,15 +73,15 @@ def _read(tree: Tree, words: tuple[str, ...], what: str) -> tuple[str, np.ndarra
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """The array of a .gz IDX file of unsigned bytes: uint8, with the axes the file gives.
+    """The array of a .gz IDX file of unsigned bytes: uint8, with the axes in the file.
 
-    Raises ValueError that names the file: missing, not gzip, truncated, not IDX, more or fewer bytes than its header says.
+    Raises ValueError, naming the file: missing, not gzip, truncated, not IDX, more or fewer bytes than its header says.
     """
     return parse_idx(unzip(path), path)
 
 
 def unzip(path: str | Path) -> bytes:
-    """The whole content of a .gz file. Raises ValueError that names the file."""
+    """The uncompressed content of a .gz file. Raises ValueError that names the file."""
     try:
         return _gunzip(Path(path).read_bytes(), path)
     except OSError as error:
@@ -88,7 +89,7 @@ def unzip(path: str | Path) -> bytes:
 
 
 def parse_idx(content: bytes, path: str | Path) -> np.ndarray:
-    """The array of IDX bytes; path: for messages. Raises ValueError."""
+    """The array of IDX bytes. path: for messages. Raises ValueError if the bytes are not valid."""
     # Header: two zero bytes, the type (8: unsigned byte), the number of axes, then each axis as a big-endian uint32.
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise ValueError(f"{path}: not an IDX file of unsigned bytes")
@@ -98,7 +99,7 @@ def parse_idx(content: bytes, path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: truncated IDX header")
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
     if len(content) - start != math.prod(shape):
-        raise ValueError(f"{path}: {len(content) - start} bytes of data, the header says {math.prod(shape)}")
+        raise ValueError(f"{path}: {len(content) - start} bytes of data; the header says {math.prod(shape)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 

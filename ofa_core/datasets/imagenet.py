@@ -1,8 +1,8 @@
-"""ImageNet's layout (ILSVRC 2012): train/ and val/ with a folder for each synset, or val/ flat and the devkit's ground truth.
+"""ImageNet's layout (ILSVRC 2012): train/ and val/ with one folder per synset, or a flat val/ with the devkit's ground truth.
 
 ImageNet Large Scale Visual Recognition Challenge (Russakovsky et al., 2015, https://arxiv.org/abs/1409.0575). Published
-accuracies are those on val/, so that it is the split `test` here: used for nothing but the last evaluation. The split `val`,
-for decisions, is held out of train/, as the once-for-all networks did with 10,000 images.
+accuracies are measured on val/. So val/ is the split `test` here, used only for the final evaluation. The split `val`, used for
+decisions, is held out of train/. Once-for-all did the same with 10,000 images.
 """
 
 from io import BytesIO
@@ -12,18 +12,18 @@ from ofa_core.images.decode import is_image
 from ofa_core.images.tree import Tree
 
 GROUND_TRUTH = ("ILSVRC2012_validation_ground_truth.txt", "imagenet_2012_validation_synset_labels.txt")
-"""A line for each val image in the order of names: its class by number, from 1, as in the devkit; or its synset."""
+"""Files with one line per val image, in the order of names: its class number starting at 1, as in the devkit, or its synset."""
 META = "meta.mat"
-"""The devkit's synsets by number."""
+"""The devkit's file of synsets by number."""
 SYNSETS = "synsets.txt"
-"""Synsets by number instead, one a line, the first of number 1."""
+"""Alternative file of synsets, one per line, starting with number 1."""
 
 
 def find(tree: Tree) -> dict[str, Classes]:
-    """Images by split, train and test, and synset; test is what lies in val/.
+    """Images by split (train and test) and synset. test is the content of val/.
 
-    Raises ValueError that names the file or folder: train/ or val/ missing, a flat val/ without ground truth, ground truth for
-    more or fewer images, a class that does not exist.
+    Raises ValueError, naming the file or folder: train/ or val/ missing, a flat val/ without ground truth, ground truth for
+    more or fewer images, an unknown class.
     """
     top = top_of(tree)
     folders = {name.lower(): name for name in below(tree, top)}
@@ -47,36 +47,36 @@ def _ground_truth(tree: Tree, count: int) -> list[str]:
     """The synset of each val image."""
     path = _one(tree, GROUND_TRUTH)
     if path is None:
-        raise ValueError(f"{tree.path}: val/ has no class folders, and {' or '.join(GROUND_TRUTH)} is not there")
+        raise ValueError(f"{tree.path}: val/ has no class folders, and {' or '.join(GROUND_TRUTH)} is missing")
     lines = _lines(tree, path)
     if len(lines) != count:
-        raise ValueError(f"{tree.full(path)}: {len(lines)} lines, val/ has {count} images")
+        raise ValueError(f"{tree.full(path)}: {len(lines)} lines; val/ has {count} images")
     if not lines[0].isdigit():
         return lines
     source, synsets = _synsets(tree)
     found = []
     for number, line in enumerate(lines, 1):
         if not line.isdigit() or not 1 <= int(line) <= len(synsets):
-            raise ValueError(f"{tree.full(path)}: line {number}: {line!r} is out of range, {source} has {len(synsets)} classes")
+            raise ValueError(f"{tree.full(path)}: line {number}: {line!r} is out of range; {source} has {len(synsets)} classes")
         found.append(synsets[int(line) - 1])
     return found
 
 
 def _synsets(tree: Tree) -> tuple[str, list[str]]:
-    """Where the synsets are from, and those of numbers 1, 2, ..."""
+    """The file of the synsets, and the synsets of numbers 1, 2, ..."""
     if path := _one(tree, (SYNSETS,)):
         return tree.full(path), [line.split()[0] for line in _lines(tree, path)]
     path = _one(tree, (META,))
     if path is None:
-        raise ValueError(f"{tree.path}: the ground truth of val/ has numbers, and neither {META} nor {SYNSETS} is there")
-    from scipy.io import loadmat  # takes longer to import than parameters take to check
+        raise ValueError(f"{tree.path}: the ground truth of val/ has numbers, but neither {META} nor {SYNSETS} was found")
+    from scipy.io import loadmat  # slow to import; checking parameters does not need it
 
     full = tree.full(path)
     try:
         rows = loadmat(BytesIO(tree.read(path)), squeeze_me=True)["synsets"]
-        # Beside the classes the file has the synsets above them, which have children.
+        # The file also has the synsets above the classes. These have children.
         leaves = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows if int(row["num_children"]) == 0}
-    except Exception as error:  # whatever broken bytes lead the reader to
+    except Exception as error:  # the reader raises many types of error for broken bytes
         raise ValueError(f"{full}: not the devkit's {META} ({type(error).__name__})") from None
     if sorted(leaves) != list(range(1, len(leaves) + 1)):
         raise ValueError(f"{full}: the numbers of its classes are not 1 to {len(leaves)}")
@@ -84,7 +84,7 @@ def _synsets(tree: Tree) -> tuple[str, list[str]]:
 
 
 def _one(tree: Tree, names: tuple[str, ...]) -> str | None:
-    """The file of one of these names, at any depth; None where there is none."""
+    """The file with one of these names, at any depth. None if there is none."""
     found = [path for path in tree.files if path.rpartition("/")[2] in names]
     if len(found) > 1:
         raise ValueError(f"{tree.path}: {found[0]} and {found[1]}: which one?")

@@ -1,4 +1,4 @@
-"""From raw files to one packed data set with three splits."""
+"""Turns raw files into one packed data set with three splits."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from ofa_core.images.packed import pack
 from ofa_core.images.shards import folder_of
 
 LAYOUTS = {"folder": folders.find, "imagenet": imagenet.find}
-"""What finds the images of each dataset of image files."""
+"""Functions that find the images, for each data set of image files."""
 
 
 def about(params: PrepareParams) -> dict[str, str]:
-    """What a released model's manifest entry says of the data: dataset and, where it is known, dataset_license."""
+    """Fields about the data in a released model's manifest entry: dataset, and dataset_license if known."""
     if params.dataset == "fashion_mnist":
         return {"dataset": params.dataset, "dataset_license": fashion_mnist.LICENSE}
     path = params.source.resolve()
@@ -27,22 +27,22 @@ def about(params: PrepareParams) -> dict[str, str]:
 
 
 def preprocessing(params: PrepareParams) -> dict[str, Any]:
-    """What a manifest entry's preprocessing says beside the model's own: shorter_side, of the stored images, if any.
+    """Fields that the data set adds to the preprocessing in a manifest entry: shorter_side, if images were resized.
 
-    An image's shorter side is first resized to so many pixels, and the centre square cropped.
+    The shorter side of an image is first resized to that many pixels. Then the centre square is cropped.
     """
     return {} if params.image_size is None else {"shorter_side": params.image_size}
 
 
 def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) -> dict[str, int]:
-    """Packs the data set into `out_path`, with shards in a folder beside it where `params.shards` asks for them.
+    """Packs the data set into `out_path`. If `params.shards` is set, shards go to a folder beside it.
 
     Equal arguments and files give equal bytes.
 
-    raw_folder: where published files are looked for first. A relative `params.folder` begins at the current folder.
+    raw_folder: the first place to look for published files. A relative `params.folder` starts at the current folder.
 
-    Returns metrics: images of each split, classes, the images' size in pixels, and what was left out of a folder.
-    Raises ValueError with one line that names a parameter: data not found or broken, more images asked for than there are.
+    Returns metrics: images of each split, classes, image size in pixels, and what was left out of a folder.
+    Raises ValueError, one line naming a parameter: data not found or broken, or fewer images than requested.
     """
     with _naming_parameters(params):
         if params.dataset in LAYOUTS:
@@ -51,7 +51,7 @@ def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) 
             arrays = _arrays(params, raw_folder)
             data = folders.Loaded(dict(split_arrays(arrays, params.images, seed)), arrays.classes, {})
     if params.shards is None:
-        shutil.rmtree(folder_of(out_path), ignore_errors=True)  # of another set
+        shutil.rmtree(folder_of(out_path), ignore_errors=True)  # left by another set
     pack(out_path, data.splits, data.classes)
     height, width, channels = data.splits["train"][0].shape[1:]
     metrics = {"height": height, "width": width, "channels": channels, "classes": len(data.classes)}
@@ -60,7 +60,7 @@ def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) 
 
 @contextmanager
 def _naming_parameters(params: PrepareParams) -> Iterator[None]:
-    """Puts the parameter before the message of a ValueError that begins with the path which it gives."""
+    """Adds the parameter's name to a ValueError whose message starts with the path in that parameter."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What may be wrong with own images and with the section `prepare`: one line that names it, or images left out."""
+"""Errors in a user's images and in the section `prepare`: each gives one line that names it, or images are left out."""
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ from tests.pictures import ALL_IMAGES, SPLIT, content, folder, params, picture, 
             {},
             "prepare.folder: {root}/test/cat: a class without images .*",
         ),
-        ({"cat": 5, "dog": 2}, {}, "prepare.folder: {root}/dog: 2 images, a class needs 3"),
-        ({"cat": 1, "dog": 1}, {}, "prepare.folder: {root}/cat: 1 images, a class needs 3"),
-        ({"cat": 5}, {}, "prepare.folder: {root}: one class only, cat"),
+        ({"cat": 5, "dog": 2}, {}, "prepare.folder: {root}/dog: 2 images; a class needs 3"),
+        ({"cat": 1, "dog": 1}, {}, "prepare.folder: {root}/cat: 1 images; a class needs 3"),
+        ({"cat": 5}, {}, "prepare.folder: {root}: only one class, cat"),
         ({}, {}, "prepare.folder: {root}: no images in class folders .*"),
         ({"train": 5}, {}, "prepare.folder: {root}/train: no images in class folders .*"),
         (SPLIT | {"valid/cat": 1}, {}, "prepare.folder: {root}/valid: a second folder for the split val"),
@@ -30,29 +30,29 @@ from tests.pictures import ALL_IMAGES, SPLIT, content, folder, params, picture, 
         (
             {"cat": 5, "dog": 5},
             {"val_images": 2},
-            "prepare.test_images: 0, but {root} has no test to take all of; give a number",
+            "prepare.test_images: 0 means all, but {root} has no test; give a number",
         ),
         (
             {"cat": 5, "dog": 5},
             {"test_images": 2},
-            "prepare.val_images: 0, but {root} has no val to take all of; give a number",
+            "prepare.val_images: 0 means all, but {root} has no val; give a number",
         ),
         ({"cat": 5, "dog": 5}, {"val_images": 2, "test_images": 11}, "prepare.test_images: 11 is not between 0 and 10, .*"),
         (
             {"cat": 5, "dog": 5},
             {"val_images": 5, "test_images": 6},
-            "prepare.val_images: 5 is not between 0 and 4, the number of images there are without test_images: 6",
+            "prepare.val_images: 5 is not between 0 and 4, the number of images available without test_images: 6",
         ),
         (
             {"cat": 5, "dog": 5},
             {"val_images": 5, "test_images": 5},
-            "prepare.folder: {root}: no train image is left of class cat; .*",
+            "prepare.folder: {root}: no train image is left for class cat; .*",
         ),
         (SPLIT, {"train_images": 10}, "prepare.train_images: 10 is not between 0 and 9, .*"),
         (
             SPLIT,
             {"train_images": 1},
-            "prepare.folder: {root}: no train image is left of class cat; hold out fewer, or take more",
+            "prepare.folder: {root}: no train image is left for class cat; hold out fewer, or take more",
         ),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_class_or_split_of_broken_images(tmp_path):
     root = folder(tmp_path / "x", SPLIT)
     for path in (root / "train/dog").iterdir():
         path.write_bytes(b"x")
-    with pytest.raises(ValueError, match=f"^prepare.folder: {root}: none of the train images can be read of class dog$"):
+    with pytest.raises(ValueError, match=f"^prepare.folder: {root}: none of the train images can be read for class dog$"):
         run(root, tmp_path, max_broken=100)
     root = folder(tmp_path / "y", SPLIT)
     for path in (root / "val").rglob("*.png"):
@@ -150,17 +150,17 @@ def test_damaged_archive_members_are_broken_images(tmp_path):
         ({"folder": None}, "prepare.folder: null: dataset folder needs one"),
         ({"image_size": None}, "prepare.image_size: null: dataset folder needs one"),
         ({"dataset": "idx", "folder": None}, "prepare.folder: null: dataset idx needs one"),
-        ({"dataset": "fashion_mnist"}, "prepare.folder: x: not for dataset fashion_mnist, so null"),
-        ({"dataset": "cifar"}, "prepare.image_size: 32: images of dataset cifar have a size, so null"),
+        ({"dataset": "fashion_mnist"}, "prepare.folder: x: must be null for dataset fashion_mnist"),
+        ({"dataset": "cifar"}, "prepare.image_size: 32: must be null; dataset cifar has a fixed size"),
         ({"dataset": "imagenet", "image_size": None}, "prepare.image_size: null: dataset imagenet needs one"),
-        ({"dataset": "imagenet"}, "prepare.val_images: 0: dataset imagenet has no val .*"),
+        ({"dataset": "imagenet"}, "prepare.val_images: 0: must be at least 1; dataset imagenet .*"),
         (
             {"dataset": "cifar", "image_size": None, "class_names": "names.txt"},
-            "prepare.class_names: names.txt: classes of dataset cifar have names, so null",
+            "prepare.class_names: names.txt: must be null; dataset cifar names its classes",
         ),
         (
             {"dataset": "fashion_mnist", "folder": None, "image_size": None},
-            "prepare.val_images: 0: dataset fashion_mnist has no val .*",
+            "prepare.val_images: 0: must be at least 1; dataset fashion_mnist .*",
         ),
         ({"image_size": 4}, "prepare.image_size: 4: .*"),
         ({"max_broken": -1}, "prepare.max_broken: -1: .*"),

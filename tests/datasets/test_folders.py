@@ -1,4 +1,4 @@
-"""Own images in class folders: layouts, what is left out, and real sets."""
+"""A user's images in class folders: layouts, what is left out, and real data sets."""
 
 import io
 import zipfile
@@ -28,7 +28,7 @@ def test_train_val_and_test_of_its_own(tmp_path):
         assert split.images.shape == (metrics[f"{name}_images"], SIZE, SIZE, 3)
         assert split.classes == ("cat", "dog")
     assert np.bincount(splits["train"].labels).tolist() == [4, 5]
-    assert splits["test"].labels.tolist() == [0, 1, 1], "test keeps the order of names"
+    assert splits["test"].labels.tolist() == [0, 1, 1], "test keeps the order of file names"
     assert (np.diff(splits["train"].labels) < 0).any(), "train is in random order"
     first = centre(Image.open(tmp_path / "birds/test/cat/0.png"), SIZE, (SIZE, SIZE))
     assert (splits["test"].images[0] == np.asarray(first)).all()
@@ -63,7 +63,7 @@ def test_a_zip_gives_the_same_bytes_and_so_does_a_second_run(tmp_path):
         digests.append(files.md5(tmp_path / "out.npz"))
     assert len(set(digests)) == 1
     prepare(params(root), 1, tmp_path, tmp_path / "out.npz")
-    assert files.md5(tmp_path / "out.npz") != digests[0], "another seed, another order"
+    assert files.md5(tmp_path / "out.npz") != digests[0], "another seed gives another order"
 
 
 def test_other_files_are_ignored_and_counted(tmp_path, capsys):
@@ -74,7 +74,7 @@ def test_other_files_are_ignored_and_counted(tmp_path, capsys):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         save(picture(99), root / name, format="PNG")
     metrics, _ = run(root, tmp_path)
-    assert metrics["train_images"] == 7, "images may lie deeper than their class"
+    assert metrics["train_images"] == 7, "images may be at any depth below their class"
     assert metrics["ignored_files"] == 6
     assert capsys.readouterr().err.startswith(
         f"{root}: ignored files: 2 .txt, 1 .db, 2 hidden, 1 images outside of class folders\n"
@@ -118,7 +118,7 @@ def test_real_cifar_10_archive(tmp_path):
     assert splits["test"].classes == names
     for name, split in splits.items():
         assert np.bincount(split.labels).tolist() == [metrics[f"{name}_images"] // 10] * 10
-    # A 32 pixel image is stored as it is, under the class whose folder it came from.
+    # A 32-pixel image is stored unchanged, with the class of its folder.
     with zipfile.ZipFile(path) as archive:
         originals = {}
         for name in archive.namelist():

@@ -1,4 +1,4 @@
-"""ImageNet's layout: val/ by synset, or flat with the devkit's ground truth, and what may be wrong with it."""
+"""ImageNet's layout: val/ by synset, or flat with the devkit's ground truth, and errors in it."""
 
 import csv
 import shutil
@@ -18,13 +18,13 @@ from tests.pictures import SIZE, folder, params, zipped
 
 SYNSETS = ("n01440764", "n02084071", "n07747607")
 NUMBERS = {2: "n01440764", 3: "n02084071", 1: "n07747607"}
-"""The devkit's numbers do not follow the synsets' order."""
+"""Synsets by number. As in the devkit, the numbers do not follow the order of the synsets."""
 TRUTH = [3, 1, 2, 2, 1, 3]
 DEVKIT = "ILSVRC2012_devkit_t12/data"
 
 
 def meta(path, numbers=NUMBERS):
-    """A meta.mat as in the devkit: classes, then the synsets above them."""
+    """Writes a meta.mat as in the devkit: classes, then the synsets above them."""
     kind = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"), ("num_children", "O")]
     rows = [(number, synset, "a word", "a gloss", 0) for number, synset in sorted(numbers.items())]
     rows += [(len(rows) + 1, "n00001740", "entity", "all there is", 3)]
@@ -32,7 +32,7 @@ def meta(path, numbers=NUMBERS):
 
 
 def tree(root, flat=True):
-    """train/ by synset and val/ flat, with the devkit; or both by synset, of the same images."""
+    """Writes train/ by synset and a flat val/ with the devkit, or both by synset, with the same images."""
     folder(root, {f"train/{synset}": 6 for synset in SYNSETS})
     folder(root, {"flat": len(TRUTH)})
     (root / "val").mkdir()
@@ -66,7 +66,7 @@ def test_flat_val_and_val_by_synset_are_the_same_set(tmp_path):
     assert (splits["test"].images[0] == np.asarray(first)).all()
     assert np.bincount(splits["val"].labels).tolist() == [1, 1, 1], "held out of train, each class in proportion"
     _, by_synset = run(sorted_, tmp_path)
-    for name in SPLITS:  # test in the order of names, which folders change
+    for name in SPLITS:  # test is in the order of names, which depends on the folders
         pairs = [
             sorted((i.tobytes(), int(n)) for i, n in zip(s[name].images, s[name].labels, strict=True))
             for s in (splits, by_synset)
@@ -101,9 +101,9 @@ def test_names_of_synsets(tmp_path):
     )
     for content, message in (
         ("n01440764 tench\n", "no name for class n02084071"),
-        ("n01440764\n", "line 1: not a folder and a name"),
-        ("a b\n\n", "line 2: not a folder and a name"),
-        ("a b\na c\n", "line 2: a a second time"),
+        ("n01440764\n", "line 1: expected a folder and a name"),
+        ("a b\n\n", "line 2: expected a folder and a name"),
+        ("a b\na c\n", "line 2: a appears twice"),
     ):
         names.write_text(content)
         with pytest.raises(ValueError, match=f"^prepare.class_names: {names}: {message}$"):
@@ -118,19 +118,19 @@ TRUTH_FILE = f"{DEVKIT}/ILSVRC2012_validation_ground_truth.txt"
     [
         (
             lambda root: (root / TRUTH_FILE).unlink(),
-            r"{root}: val/ has no class folders, and ILSVRC2012_validation_ground_truth\.txt or .* is not there",
+            r"{root}: val/ has no class folders, and ILSVRC2012_validation_ground_truth\.txt or .* is missing",
         ),
-        (lambda root: (root / TRUTH_FILE).write_text("1\n2\n"), r"{root}/{truth}: 2 lines, val/ has 6 images"),
+        (lambda root: (root / TRUTH_FILE).write_text("1\n2\n"), r"{root}/{truth}: 2 lines; val/ has 6 images"),
         (
             lambda root: (root / TRUTH_FILE).write_text("1\n" * 5 + "4\n"),
-            r"{root}/{truth}: line 6: '4' is out of range, .* 3 classes",
+            r"{root}/{truth}: line 6: '4' is out of range; .* 3 classes",
         ),
-        (lambda root: (root / TRUTH_FILE).write_text("1\n" * 5 + "x\n"), r"{root}/{truth}: line 6: 'x' is out of range, .*"),
+        (lambda root: (root / TRUTH_FILE).write_text("1\n" * 5 + "x\n"), r"{root}/{truth}: line 6: 'x' is out of range; .*"),
         (lambda root: (root / TRUTH_FILE).write_text(""), r"{root}/{truth}: empty"),
         (lambda root: (root / TRUTH_FILE).write_bytes(b"\xff\xfe"), r"{root}/{truth}: .* codec can't decode .*"),
         (
             lambda root: (root / DEVKIT / "meta.mat").unlink(),
-            r"{root}: the ground truth of val/ has numbers, and neither meta\.mat nor synsets\.txt is there",
+            r"{root}: the ground truth of val/ has numbers, but neither meta\.mat nor synsets\.txt was found",
         ),
         (
             lambda root: (root / DEVKIT / "meta.mat").write_bytes(b"x" * 300),
@@ -158,7 +158,7 @@ def test_what_is_wrong_is_named(tmp_path, damage, message):
 
 
 def test_real_photos_in_imagenets_layout(tmp_path):
-    """Photos of three real classes: most in train/, the last of each in a flat val/ with synsets as ground truth."""
+    """Photos of three real classes: the last of each in a flat val/ with synsets as ground truth, the others in train/."""
     root = tmp_path / "ilsvrc"
     with Tree(shared_data("images/imagenet_photos.zip")) as photos:
         rows = list(csv.DictReader(photos.read("labels.csv").decode().splitlines()))

@@ -29,7 +29,7 @@ def idx_bytes(array):
 
 @pytest.fixture(scope="module")
 def real_raw(tmp_path_factory):
-    """A raw folder with the real files: the repository's, or a new one filled from this machine or its package mirror."""
+    """A raw folder with the real files: the repository's, or a new one filled from this machine or the Debian package."""
     if all((REPO / "data/raw" / name).exists() for name in fashion_mnist.FILES):
         return REPO / "data/raw"
     folder = tmp_path_factory.mktemp("raw")
@@ -42,7 +42,7 @@ def real_raw(tmp_path_factory):
 
 @pytest.fixture
 def small_raw(tmp_path, monkeypatch):
-    """A raw folder with 60 + 20 small random images in the same form, and their MD5s in place of the real ones."""
+    """A raw folder with 60 train and 20 test images, small and random, in the same format. Their MD5s replace the real ones."""
     folder, rng, known = tmp_path / "raw", np.random.default_rng(0), {}
     folder.mkdir()
     for name in fashion_mnist.FILES:
@@ -73,12 +73,12 @@ def test_real_fashion_mnist(real_raw, tmp_path):
         assert np.bincount(split.labels).tolist() == [sizes[f"{name}_images"] // 10] * 10
         assert split.labels.dtype == np.int64
         assert split.classes == fashion_mnist.CLASSES
-    # The published mean of all train pixels is 0.2860 (of 255); train and val together are that half.
+    # The published mean of all train pixels is 0.2860 (scaled by 255). train and val together are the published train half.
     both = np.concatenate([splits["train"].images, splits["val"].images])
     assert both.mean() / 255 == pytest.approx(0.2860, abs=1e-4)
     originals = read_idx(real_raw / "train-images-idx3-ubyte.gz")
     assert sorted(both.reshape(60000, -1).sum(1)) == sorted(originals.reshape(60000, -1).sum(1))
-    # Test keeps the file's order and content.
+    # test keeps the order and content of the file.
     assert (splits["test"].images[..., 0] == read_idx(real_raw / "t10k-images-idx3-ubyte.gz")).all()
     assert (splits["test"].labels == read_idx(real_raw / "t10k-labels-idx1-ubyte.gz")).all()
 
@@ -110,8 +110,8 @@ def test_images_keep_their_labels(small_raw, tmp_path):
     ("changes", "message"),
     [
         ({"val_images": 60}, "prepare.val_images: 60 is not between 1 and 59"),
-        ({"train_images": 41}, "prepare.train_images: 41 is not between 0 and 40, the number of images there are"),
-        ({"test_images": 21}, "prepare.test_images: 21 is not between 0 and 20, the number of images there are"),
+        ({"train_images": 41}, "prepare.train_images: 41 is not between 0 and 40, the number of images available"),
+        ({"test_images": 21}, "prepare.test_images: 21 is not between 0 and 20, the number of images available"),
     ],
 )
 def test_more_images_than_there_are(small_raw, tmp_path, changes, message):
@@ -174,7 +174,7 @@ def test_files_come_from_the_system_folder_else_from_urls(small_raw, tmp_path):
     (small_raw / names[0]).unlink()
     fashion_mnist.find(small_raw, mirror, None, ())
     assert files.md5(small_raw / names[0]) == fashion_mnist.FILES[names[0]][0]
-    # A system folder with a broken file is passed over.
+    # A system folder with a broken file is skipped.
     broken = tmp_path / "system"
     broken.mkdir()
     (broken / names[0]).write_bytes(b"broken")
@@ -197,8 +197,8 @@ def test_idx_is_read_strictly(tmp_path):
         "not a gzip file": b"PK not gzip",
         "not an IDX file": gzip.compress(b"\0\0\x0d\x01\0\0\0\0"),
         "truncated IDX header": gzip.compress(idx_bytes(array)[:9]),
-        "23 bytes of data, the header says 24": gzip.compress(idx_bytes(array)[:-1]),
-        "25 bytes of data, the header says 24": gzip.compress(idx_bytes(array) + b"x"),
+        "23 bytes of data; the header says 24": gzip.compress(idx_bytes(array)[:-1]),
+        "25 bytes of data; the header says 24": gzip.compress(idx_bytes(array) + b"x"),
     }
     for message, content in bad.items():
         path.write_bytes(content)
@@ -215,7 +215,7 @@ def test_packing_refuses_what_does_not_fit(tmp_path):
         ((images.astype(float), labels), "val: images are float64"),
         ((images[..., 0], labels), "val: images are uint8"),
         ((images, labels[:3]), "val: labels are int64"),
-        ((images, labels + 1), "val: labels reach from 1 to 2, there are 2 classes"),
+        ((images, labels + 1), "val: labels range from 1 to 2; there are 2 classes"),
     ]:
         with pytest.raises(ValueError, match=message):
             pack(tmp_path / "x", {"train": good, "val": bad, "test": good}, ["a", "b"])
@@ -281,5 +281,5 @@ def test_package_lists_are_fetched_where_there_are_none(tmp_path, monkeypatch):
     try:
         fashion_mnist.find(tmp_path / "raw", system_folder=tmp_path / "none", urls=())
     except ValueError as error:
-        pytest.skip(f"Debian's packages are not to be had: {error}")
+        pytest.skip(f"Debian packages are not available: {error}")
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == sorted(fashion_mnist.FILES)

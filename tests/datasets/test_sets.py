@@ -1,4 +1,4 @@
-"""Sets in the forms they are published in: IDX files and CIFAR's binary version, whole and broken."""
+"""Sets in their published formats: IDX files and CIFAR's binary version, valid and broken."""
 
 import gzip
 import io
@@ -62,13 +62,13 @@ def test_idx_in_colour_in_a_zip_with_names(tmp_path):
     names = str(tmp_path / "names.txt")
     metrics, splits = run(tmp_path / "x.zip", tmp_path, "idx", class_names=names, train_images=9, test_images=6)
     assert (metrics["channels"], metrics["train_images"], metrics["test_images"]) == (3, 9, 6)
-    # Labels that begin at 1, as EMNIST's letters do: no class without images is made of the 0.
+    # Labels start at 1, as in EMNIST's letters. Label 0 does not become a class without images.
     assert splits["test"].classes == ("red", "green", "blue sky")
     assert np.bincount(splits["train"].labels).tolist() == [3, 3, 3]
 
 
 def test_fashion_mnist_by_its_files_gives_the_same_images(tmp_path):
-    """The real files, once as the set that is known by name and once as somebody's IDX files."""
+    """The real files, once as dataset fashion_mnist and once as plain IDX files."""
     try:
         fashion_mnist.find(tmp_path / "raw", urls=())
     except ValueError as error:
@@ -107,9 +107,9 @@ def other_size(root):
     [
         (truncated, r"{root}/train-images-idx3-ubyte\.gz: truncated gzip file"),
         (foreign, r"{root}/train-labels-idx1-ubyte\.gz: not an IDX file of unsigned bytes"),
-        (short, r"{root}/train-labels-idx1-ubyte\.gz: \(59,\) labels, there are 60 images"),
-        (unknown_label, r"{root}/t10k-labels-idx1-ubyte\.gz: label 3 is out of range, no train image has it"),
-        (other_size, r"{root}/t10k-images-idx3-ubyte\.gz: images of \(5, 5, 1\), those to train on are \(6, 5, 1\)"),
+        (short, r"{root}/train-labels-idx1-ubyte\.gz: \(59,\) labels for 60 images"),
+        (unknown_label, r"{root}/t10k-labels-idx1-ubyte\.gz: label 3 is out of range; no train image has it"),
+        (other_size, r"{root}/t10k-images-idx3-ubyte\.gz: images of \(5, 5, 1\), but train images are \(6, 5, 1\)"),
         (
             lambda root: (root / "t10k-labels-idx1-ubyte.gz").unlink(),
             r"{root}: no file t10k-labels\*idx\* or test-labels\*idx\*",
@@ -141,7 +141,7 @@ def test_names_that_do_not_fit(tmp_path):
         wanted = (
             f"^prepare.class_names: {names}: {message}$"
             if message
-            else "label 2 of image 2 is out of range, there are 2 classes$"
+            else "label 2 of image 2 is out of range; there are 2 classes$"
         )
         with pytest.raises(ValueError, match=wanted):
             run(root, tmp_path, "idx", class_names=str(names))
@@ -153,7 +153,7 @@ CLASSES = ("airplane", "automobile", "bird")
 
 
 def cifar_files(version):
-    """Names and contents of either set with 60 + 12 images, and its images and labels as they must come out."""
+    """File names and contents of either set with 60 + 12 images, and the expected images and labels."""
     images = RNG.integers(256, size=(72, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(72, dtype=np.uint8) % 3
     columns = [labels[:, None]] if version == 10 else [labels[:, None] + 7, labels[:, None]]  # coarse, fine
@@ -207,16 +207,16 @@ def test_broken_cifar_sets(tmp_path):
     batch = content["data_batch_3.bin"]
     for i, (change, message) in enumerate(
         [
-            ({"data_batch_3.bin": batch[:-1]}, r"data_batch_3\.bin: 36875 bytes are not a number of whole records of 3073"),
+            ({"data_batch_3.bin": batch[:-1]}, r"data_batch_3\.bin: 36875 bytes are not a whole number of records of 3073"),
             ({"data_batch_3.bin": b""}, r"data_batch_3\.bin: 0 bytes are not .*"),
             (
                 {"data_batch_3.bin": b"\x09" + batch[1:]},
-                r"data_batch_3\.bin: label 9 of image 0 is out of range, there are 3 .*",
+                r"data_batch_3\.bin: label 9 of image 0 is out of range; there are 3 .*",
             ),
             ({"data_batch_3.bin": None}, r": data_batch_3\.bin missing"),
             ({"test_batch.bin": None}, r": test_batch\.bin missing"),
             ({"batches.meta.txt": None}, r": batches\.meta\.txt missing"),
-            (dict.fromkeys(content), r": neither data_batch_1\.bin nor train\.bin, of CIFAR's binary version"),
+            (dict.fromkeys(content), r": neither data_batch_1\.bin nor train\.bin of CIFAR's binary version found"),
         ]
     ):
         changed = {name: data for name, data in (content | change).items() if data is not None}
@@ -233,5 +233,5 @@ def test_broken_cifar_sets(tmp_path):
 
 def test_pickles_are_never_read(tmp_path):
     root = unpacked(tmp_path / "cifar-10-batches-py", {"data_batch_1": b"cos\nsystem\n(S'false'\ntR.", "batches.meta": b""})
-    with pytest.raises(ValueError, match=r"the pickled version of CIFAR, which could run any code; take the binary version$"):
+    with pytest.raises(ValueError, match=r"the pickled version of CIFAR can run arbitrary code; use the binary version$"):
         run(root, tmp_path, "cifar")

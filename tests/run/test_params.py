@@ -74,7 +74,7 @@ def test_the_imagenet_profile_is_the_published_schedule() -> None:
         ("source: measure", "source: file", "build_latency_table.devices.host.file: source is file"),
         ("crop_scale: null", "crop_scale: [1, 0.5]", "training.crop_scale: [1.0, 0.5] is not ascending"),
         ("crop_scale: null", "crop_scale: [0, 1]", "training.crop_scale[0]: 0: input should be greater than 0"),
-        ("shards: null", "shards: png", "prepare.shards: png: dataset fashion_mnist fits in memory, so null"),
+        ("shards: null", "shards: png", "prepare.shards: png: must be null; dataset fashion_mnist fits in memory"),
         ("dataset: fashion_mnist", "dataset: cifar", "prepare.folder: null: dataset cifar needs one"),
         ("formats: [uint8, float", "formats: [int4, float", "export.formats[0]: 'int4': input should be 'uint8', 'int8'"),
     ],
