@@ -1,7 +1,7 @@
-"""Timing TFLite files on an Android phone: the official `benchmark_model` program, run over adb.
+"""Times TFLite files on an Android phone with the official `benchmark_model` program, over adb.
 
-The program is TensorFlow's tensorflow/lite/tools/benchmark, as built from its sources or downloaded ready-made. Its messages
-have changed over the years; `parse_output` reads what versions from 2018 to today print.
+The program is TensorFlow's tensorflow/lite/tools/benchmark, either built from source or downloaded as a binary. Its messages
+have changed over the years. `parse_output` reads the output of versions from 2018 to today.
 """
 
 import re
@@ -14,12 +14,12 @@ from typing import Any
 from ofa_core.run import files
 
 FOLDER = "/data/local/tmp/ofa"
-"""On the phone; a place where shells may run programs."""
+"""Folder on the phone from which a shell may run programs."""
 TIMEOUT = 300
-"""Seconds that one adb command may take."""
+"""Longest time in seconds for one adb command."""
 WARMUP_RUNS = 5
 MIN_RUNS = 10
-"""Fewest timed runs, however slow a file is."""
+"""Fewest timed runs, even for a slow file."""
 
 _NUMBER = r"([0-9.]+(?:[eE][+-]?[0-9]+)?)"
 _STATISTICS = re.compile(r"count=(\d+) .*")
@@ -34,13 +34,13 @@ _SUMMARIES = tuple(
 
 
 class AndroidDevice:
-    """A phone in developer mode, on a cable or adb over the network.
+    """A phone in developer mode, connected by cable or by adb over the network.
 
-    binary: the benchmark program for the phone's processor. serial: as `adb devices` lists it; None with one phone only.
-    cores: processors the program is pinned to, by number; None leaves that to the phone. threads, seconds: see `HostDevice`.
+    binary: the benchmark program for the phone's processor. serial: as `adb devices` lists it. None if only one is connected.
+    cores: numbers of the cores to pin the program to. None: not pinned. threads, seconds: as in `HostDevice`.
 
-    Raises ValueError, one line, for a missing adb, no phone, several phones without a serial, a phone that has not allowed this
-    computer, and a missing program.
+    Raises ValueError, one line: adb missing, no phone, several phones without a serial, a phone that has not authorised this
+    computer, or program missing.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class AndroidDevice:
             "machine": abi,
             "system": build,
             "runtime": "benchmark_model",
-            # The program does not tell its version; its bytes do.
+            # The program does not print its version, so its MD5 identifies it.
             "runtime_version": f"md5 {files.md5(self.binary)}",
             "threads": self.threads,
             "affinity": self.cores,
@@ -101,7 +101,7 @@ class AndroidDevice:
         return parse_output(self._adb("shell", f"{pin}{self._program} {arguments} 2>&1"))
 
     def _find(self) -> str:
-        """The phone's serial number, from `adb devices`."""
+        """The serial number of the phone, from `adb devices`."""
         lines = [line.split() for line in self._adb("devices", find=False).splitlines() if "\t" in line]
         states = {fields[0]: " ".join(fields[1:]) for fields in lines}
         if self.serial is None and len(states) > 1:
@@ -117,7 +117,7 @@ class AndroidDevice:
         return serial
 
     def _adb(self, *arguments: str, find: bool = True) -> str:
-        """What an adb command prints. Raises ValueError with its message when it fails."""
+        """The output of an adb command. Raises ValueError with its message if it fails."""
         command = ["adb", *(("-s", str(self.serial)) if find else ()), *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, errors="replace")
@@ -130,12 +130,12 @@ class AndroidDevice:
 
 
 def parse_output(text: str) -> float:
-    """Milliseconds of one run from what benchmark_model prints: the median where it tells it, else the mean.
+    """Milliseconds of one run from the output of benchmark_model: the median if present, else the mean.
 
-    Raises ValueError, one line with the program's last words, for text without a result.
+    Raises ValueError, one line with the last line of the output, if there is no result.
     """
     runs = [match.group(0) for match in map(_STATISTICS.search, text.splitlines()) if match]
-    # The first line of statistics is the warm-up's, so that one alone is no result.
+    # The first line of statistics is the warm-up. One line alone is not a result.
     if len(runs) > 1 and (median := re.search(rf"\bmedian={_NUMBER}", runs[-1])):
         return float(median.group(1)) / 1000
     for pattern in _SUMMARIES:

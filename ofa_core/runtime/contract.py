@@ -1,9 +1,9 @@
-"""Whether a TFLite file meets the contracts of the on-device vision challenges OVIC and LPCVC (TensorFlow's `lite/java/ovic`).
+"""Checks a TFLite file against the contracts of the on-device vision challenges OVIC and LPCVC (TensorFlow's `lite/java/ovic`).
 
-classification  one uint8 image [1, H, W, 3], H and W from 1 to 1000, fed raw RGB bytes; one output [1, 1001] of probabilities,
-                index 0 the background, float32 or uint8 read as value / 255 (so: scale 1/256 or 1/255, zero point 0)
-detection       the same input; four float32 outputs in this order: boxes [1, 100, 4] as (ymin, xmin, ymax, xmax) in parts of
-                the image, classes [1, 100] from 0 and without background, scores [1, 100] falling, count [1]
+classification  Input: one uint8 image [1, H, W, 3] of raw RGB bytes, H and W from 1 to 1000. Output: probabilities [1, 1001];
+                index 0 is the background; float32, or uint8 read as value / 255 (scale 1/256 or 1/255, zero point 0).
+detection       The same input. Four float32 outputs in this order: boxes [1, 100, 4] as (ymin, xmin, ymax, xmax), relative to
+                the image; classes [1, 100] from 0, without background; scores [1, 100], descending; count [1].
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ CLASSES = 1001
 DETECTIONS = 100
 LARGEST_SIDE = 1000
 SAMPLES = 4
-"""Random images a file is run on."""
+"""Number of random images that the file is run on."""
 TOLERANCE = 0.05
-"""How far float probabilities may be from summing to 1."""
+"""Largest deviation from 1 of the sum of float probabilities."""
 
 
 def violations(path: Path, contract: Contract) -> list[str]:
-    """What keeps a TFLite file from meeting a contract, a line each; [] when it meets it.
+    """Violations of a contract by a TFLite file, one line each. Empty if the file meets the contract.
 
-    Raises ValueError when there is no such file.
+    Raises ValueError if the file does not exist.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -37,7 +37,7 @@ def violations(path: Path, contract: Contract) -> list[str]:
         reason = " ".join(str(error).split()).removeprefix(f"{path}: ")
         return [f"file: cannot be loaded: {reason}"]
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    # What can be told without running; a file that fails here may not run at all.
+    # Checks that do not run the file. A file that fails here may not run at all.
     found = _input_violations(inputs)
     found += _classification_outputs(outputs) if contract == "classification" else _detection_outputs(outputs)
     if found:
@@ -100,7 +100,7 @@ def _detection_outputs(outputs: list[dict[str, Any]]) -> list[str]:
     for i, (output, (name, shape)) in enumerate(zip(outputs, expected.items(), strict=True)):
         if output["dtype"] != np.float32:
             found.append(f"output {i}: {np.dtype(output['dtype'])}, {name} are expected as float32")
-        if _shape(output) not in (shape, [0]):  # a custom operator may tell shapes only when it runs
+        if _shape(output) not in (shape, [0]):  # shapes of a custom operator may be unknown before it runs
             found.append(f"output {i}: shape {_shape(output)}, {name} are expected as {shape}")
     return found
 
@@ -111,11 +111,11 @@ def _probabilities(values: np.ndarray, output: Mapping[str, Any]) -> list[str]:
         probabilities *= output["quantization"][0]
     if not np.isfinite(probabilities).all():
         return ["output: values that are not finite"]
-    # In 8 bits, 1001 small probabilities may all become 0, or half a step more than they are.
+    # In 8 bits, 1001 small probabilities may all be rounded down to 0, or up by half a step.
     least, most = (0.0, 2.0) if output["dtype"] == np.uint8 else (1 - TOLERANCE, 1 + TOLERANCE)
     low, high, total = probabilities.min(), probabilities.max(), probabilities.sum()
     if low < 0 or high > 1 + TOLERANCE or not least < total < most:
-        return [f"output: values from {low:.3g} to {high:.3g} that sum to {total:.3g} are no probabilities"]
+        return [f"output: values from {low:.3g} to {high:.3g} that sum to {total:.3g} are not probabilities"]
     return []
 
 
@@ -126,16 +126,16 @@ def _detections(boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, coun
         return [f"output: shapes {shapes} of boxes, classes, scores and count of one image"]
     number = float(np.asarray(count))
     if not 0 <= number <= DETECTIONS or number != round(number):
-        return [f"output 3: {number:.3g} is no count of detections"]
+        return [f"output 3: {number:.3g} is not a count of detections"]
     used = slice(0, int(number))
     if not all(np.isfinite(values[used]).all() for values in (boxes, classes, scores)):
         return ["output: values that are not finite"]
     if (classes[used] != classes[used].round()).any() or (classes[used] < 0).any():
-        return ["output 1: classes are not whole numbers from 0; are classes and scores in each other's place?"]
+        return ["output 1: classes are not whole numbers from 0; are classes and scores swapped?"]
     if (scores[used] < 0).any() or (scores[used] > 1).any() or (np.diff(scores[used]) > 1e-6).any():
         return ["output 2: scores do not fall from at most 1 to at least 0"]
     if (boxes[used, :2] > boxes[used, 2:] + 1e-6).any() or np.abs(boxes[used]).max(initial=0) > 2:
-        return ["output 0: boxes are not (ymin, xmin, ymax, xmax) in parts of the image"]
+        return ["output 0: boxes are not (ymin, xmin, ymax, xmax) relative to the image"]
     return []
 
 

@@ -1,19 +1,19 @@
-"""What a latency can be measured on: the one interface behind which this machine and phones stand."""
+"""The interface of devices on which latency can be measured: this machine, or a phone."""
 
 from pathlib import Path
 from typing import Any, Protocol
 
 
 class Device(Protocol):
-    """Something that runs TFLite files and tells how long they take."""
+    """A device that runs TFLite files and measures their time."""
 
     def info(self) -> dict[str, Any]:
-        """What a latency table records about it; without the date. Raises ValueError when it cannot be reached."""
+        """The device record for a latency table, without the date. Raises ValueError if the device cannot be reached."""
         ...
 
     def milliseconds(self, model: Path) -> float:
-        """The typical time of one run of the file, from many runs in one fresh instance of the runtime.
+        """The typical time of one run of the file in milliseconds, from many runs in one fresh instance of the runtime.
 
-        Raises ValueError, one line, when the file or the device does not work.
+        Raises ValueError, one line, if the file or the device does not work.
         """
         ...

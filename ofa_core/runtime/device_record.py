@@ -1,4 +1,4 @@
-"""What a latency was measured on, as plain data."""
+"""The device and runtime of a latency measurement, as plain data."""
 
 import platform
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 RUNTIMES = ("ai-edge-litert", "tensorflow", "tensorflow-cpu")
-"""Packages with a TFLite interpreter, in the order in which `ofa_core.runtime.tflite` prefers them."""
+"""Packages with a TFLite interpreter, in the order of preference of `ofa_core.runtime.tflite`."""
 RUNTIME_FIELDS = ("runtime", "runtime_version")
-"""What changes in a device record when a package is updated."""
+"""Fields of a device record that change if a package is updated."""
 
 
 def host_device(threads: int = 1) -> dict[str, Any]:
@@ -27,18 +27,18 @@ def host_device(threads: int = 1) -> dict[str, Any]:
 
 
 def device_name(device: dict[str, Any]) -> str:
-    """A device record in one line, for cards and tables of metrics."""
+    """A device record as one line, for model cards and tables of metrics."""
     threads = f"{device['threads']} thread{'s' if device['threads'] > 1 else ''}"
     return f"{device['cpu']} ({device['machine']}), {device['runtime']} {device['runtime_version']}, {threads}"
 
 
 def differences(table: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What makes two device records different devices, as `field: a, b` lines; date and runtime do not count."""
+    """Differences between two device records as `field: a, b` lines, without date and runtime."""
     return _changes(table, now, [key for key in now if key not in ("date", *RUNTIME_FIELDS)])
 
 
 def runtime_changes(table: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is not the same in the runtimes of two device records, as `field: a, b` lines."""
+    """Differences between the runtimes of two device records, as `field: a, b` lines."""
     return _changes(table, now, RUNTIME_FIELDS)
 
 
@@ -56,7 +56,7 @@ def _runtime() -> tuple[str, str]:
 
 
 def _cpu_model() -> str:
-    """The processor's name; Linux tells it in /proc/cpuinfo only, elsewhere Python may know it."""
+    """The processor's name: from /proc/cpuinfo on Linux, elsewhere from Python if it knows it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

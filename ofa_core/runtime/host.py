@@ -1,4 +1,4 @@
-"""Timing TFLite files on the machine this runs on."""
+"""Times TFLite files on this machine."""
 
 import os
 import time
@@ -15,17 +15,17 @@ from ofa_core.runtime.tflite import make_interpreter
 from ofa_core.runtime.timing import Timing, summary
 
 MIN_RUNS = 10
-"""Fewest timed runs of an interpreter instance, however slow it is."""
+"""Fewest timed runs of an interpreter instance, even if it is slow."""
 UNDISTURBED = 10
-"""Percentile of the runs of an instance that counts as its time."""
+"""Percentile of the runs of an instance that is taken as its time."""
 
 
 class HostDevice:
     """This machine, one TFLite interpreter at a time.
 
-    threads: of the interpreter. seconds: of timed runs with each instance (at least `MIN_RUNS` runs).
-    cores: processors the runs are pinned to; None leaves that to the system.
-    Raises ValueError for numbers that are not above zero and for cores that this process may not use.
+    threads: threads of the interpreter. seconds: duration of the timed runs of each instance (at least `MIN_RUNS` runs).
+    cores: numbers of the cores to pin the runs to. None: not pinned.
+    Raises ValueError for numbers that are not above zero, and for cores that this process may not use.
     """
 
     def __init__(self, threads: int = 1, seconds: float = 0.03, cores: list[int] | None = None) -> None:
@@ -44,7 +44,7 @@ class HostDevice:
 
 
 def time_model(model: str | Path | bytes, threads: int = 1, instances: int = 3, seconds: float = 0.2) -> Timing:
-    """The latency of one TFLite file on this machine, in `instances` fresh interpreters; the rest as in `HostDevice`.
+    """The latency of one TFLite file on this machine, in `instances` fresh interpreters. Other arguments as in `HostDevice`.
 
     Raises ValueError for a file that is not a TFLite model.
     """
@@ -55,8 +55,11 @@ def time_model(model: str | Path | bytes, threads: int = 1, instances: int = 3, 
 
 
 def time_in_turns(contents: Mapping[str, bytes], threads: int = 1, rounds: int = 5, seconds: float = 0.1) -> dict[str, float]:
-    """Milliseconds of several TFLite files by name: medians of rounds, in each of which every file is timed in a fresh
-    interpreter, so that a busy minute of the machine does not hit one file only. Raises as `time_model` does."""
+    """Milliseconds of several TFLite files by name: medians over rounds.
+
+    Each round times every file in a fresh interpreter, so a busy minute of the machine does not affect just one file. Raises as
+    `time_model` does.
+    """
     found = [{name: time_model(file, threads, 1, seconds).median_ms for name, file in contents.items()} for _ in range(rounds)]
     return {name: median(times[name] for times in found) for name in contents}
 
@@ -84,15 +87,15 @@ def _run_time(content: bytes, threads: int, seconds: float) -> float:
             limits = np.iinfo(details["dtype"])
             noise = limits.min + noise * (limits.max - limits.min)
         interpreter.set_tensor(details["index"], noise.astype(details["dtype"]))
-    # A single thread's own time is the same on a busy machine and an idle one, where it equals the time on the wall.
+    # The CPU time of a single thread is the same on a busy and an idle machine. On an idle machine it equals wall time.
     clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
     _runs(interpreter.invoke, clock, seconds / 5)  # warm-up
-    # Other programs only ever make a run slower, through the caches they share: a low percentile is what the file takes.
+    # Other programs can only make a run slower, through shared caches. So a low percentile is the time of the file itself.
     return float(np.percentile(_runs(interpreter.invoke, clock, seconds), UNDISTURBED)) / 1e6
 
 
 def _runs(invoke: Callable[[], None], clock: Callable[[], int], seconds: float) -> list[int]:
-    """Nanoseconds of each run, until `seconds` have passed."""
+    """Nanoseconds of each run. Runs until `seconds` have passed, and at least `MIN_RUNS` times."""
     durations: list[int] = []
     before = clock()
     end = before + int(seconds * 1e9)

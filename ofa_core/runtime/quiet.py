@@ -1,4 +1,4 @@
-"""TensorFlow without its chatter: its log lines go to file descriptor 2 from C++, where Python cannot filter them."""
+"""Silences TensorFlow's log. Its C++ code writes to file descriptor 2, where Python cannot filter it."""
 
 import os
 import sys
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what anything in the process writes to file descriptor 2, and shows it only when the block fails.
+    """Holds back everything that the process writes to file descriptor 2. Shows it only if the block fails.
 
-    Not for blocks in which other threads write to stderr: their lines are held back too.
+    Do not use it while other threads write to stderr: their lines are held back too.
     """
     sys.stderr.flush()
     kept = os.dup(2)

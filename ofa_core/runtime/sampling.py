@@ -1,8 +1,8 @@
-"""Repeated timing: in turns, until the medians are certain, and written down so that a stopped measurement goes on.
+"""Repeated timing of many files in turns, until the medians are certain. A journal lets a stopped measurement resume.
 
-One instance of a runtime is not enough, however long it runs: where its memory comes to lie alone moves a layer's time by some
-percent. And a minute in which the machine is slower must not hit one file only. So all files are timed once, then all again in
-another order, and so on; in the end those whose median is still uncertain a few more times.
+One instance of a runtime is not enough, even if it runs for long: the placement of its memory alone changes a layer's time by
+some percent. And a slow minute of the machine must not affect just one file. So all files are timed once, then all again in
+another order, and so on. Files whose median is still uncertain are then timed a few more times.
 """
 
 import json
@@ -17,7 +17,7 @@ from ofa_core.runtime.device import Device
 from ofa_core.runtime.timing import Timing, standard_error, summary
 
 MOST = 4
-"""Times the least number of instances that an uncertain file is given."""
+"""Most instances for an uncertain file, as a multiple of the fewest."""
 
 
 def measure(
@@ -25,10 +25,10 @@ def measure(
 ) -> dict[str, Timing]:
     """The latency of one run of each file, by name.
 
-    instances: fresh runtimes each file is timed in, at least; up to `MOST` times as many while the standard error of its median
-    is above `max_error` (a share of the median). journal: where every value is written down at once; what it holds already is
-    not measured again if the device is the same. label: for the progress bar.
-    Raises ValueError as the device does.
+    instances: fewest fresh runtimes in which each file is timed. Up to `MOST` times as many are used while the standard error
+    of its median is above `max_error` (a share of the median).
+    journal: file to which every value is written at once. Values in it are not measured again if the device is the same.
+    label: for the progress bar. Raises ValueError as the device does.
     """
     values = _resume(journal, models, device.info())
     with tqdm(total=instances * len(models), desc=label, unit="run", disable=None) as bar:
@@ -41,7 +41,7 @@ def measure(
             ]
             with journal.open("a", encoding="utf-8") as f:
                 for i in np.random.default_rng(turn).permutation(len(names)):
-                    values[names[i]].append(round(device.milliseconds(models[names[i]]), 6))  # nanoseconds, the clock's unit
+                    values[names[i]].append(round(device.milliseconds(models[names[i]]), 6))  # whole nanoseconds, as the clock
                     f.write(json.dumps([names[i], values[names[i]][-1]]) + "\n")
                     f.flush()
                     bar.update(turn < instances)
@@ -49,7 +49,7 @@ def measure(
 
 
 def _resume(journal: Path, models: Mapping[str, Path], info: dict[str, Any]) -> dict[str, list[float]]:
-    """The values of a journal that the same device wrote; any other one is begun anew."""
+    """The values of a journal from the same device. Any other journal is started again."""
     values: dict[str, list[float]] = {name: [] for name in models}
     lines = journal.read_text(encoding="utf-8").split("\n") if journal.exists() else []
     complete = lines[:-1]  # a killed process may leave half a line behind

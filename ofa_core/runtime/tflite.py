@@ -1,4 +1,4 @@
-"""Runs TFLite classifiers on this machine, with LiteRT, TensorFlow Lite's present home."""
+"""Runs TFLite classifiers on this machine with LiteRT, the successor of TensorFlow Lite."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +9,14 @@ from ofa_core.runtime.quiet import quiet
 
 DTYPES = (np.uint8, np.int8, np.float32)
 Kernels = Literal["xnnpack", "builtin", "reference"]
-"""xnnpack: what interpreters use by themselves, XNNPACK's where it has them. builtin: TFLite's own optimised kernels.
-reference: TFLite's readable ones, slow."""
+"""xnnpack: the default, XNNPACK's kernels where available. builtin: TFLite's optimised kernels. reference: TFLite's slow,
+readable kernels."""
 
 
 def make_interpreter(model: str | Path | bytes, threads: int = 1, kernels: Kernels = "xnnpack", keep_all: bool = False) -> Any:
     """A TFLite interpreter with its tensors allocated. Raises ValueError for a file that is not a TFLite model.
 
-    keep_all: keeps every tensor readable after a run; of operators that XNNPACK runs there is nothing to read.
+    keep_all: keeps every tensor readable after a run, except those of operators that XNNPACK runs.
     """
     content = model if isinstance(model, bytes) else Path(model).read_bytes()
     if content[4:8] != b"TFL3":
@@ -36,13 +36,13 @@ def make_interpreter(model: str | Path | bytes, threads: int = 1, kernels: Kerne
 
 
 class TFLiteModel:
-    """A TFLite classifier with one image in (1, h, w, 3) and one vector of probabilities out (1, classes).
+    """A TFLite classifier: one image (1, h, w, 3) in, one vector of probabilities (1, classes) out.
 
-    model: path or content of the file. threads, kernels, keep_all: of the interpreter.
-    mean, std: how a float32 model wants its pixels, (x - mean) / std on 0..255. A uint8 model is fed the bytes as they are, an
-    int8 model the bytes less 128.
+    model: path or content of the file. threads, kernels, keep_all: as in `make_interpreter`.
+    mean, std: normalisation for a float32 model, (x - mean) / std with x in 0..255. A uint8 model gets the bytes unchanged, an
+    int8 model the bytes minus 128.
 
-    Raises ValueError for a file that is not a TFLite model, or one with other inputs or outputs.
+    Raises ValueError for a file that is not a TFLite model, or has other inputs or outputs.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class TFLiteModel:
         """Probabilities (n, classes) float32 of images (n, h, w, 3) uint8. Raises ValueError for another type or shape."""
         shape = tuple(int(n) for n in self.input_details["shape"][1:])
         if images.dtype != np.uint8 or images.shape[1:] != shape:
-            raise ValueError(f"images: {images.dtype} {images.shape}, the model takes uint8 (n, {str(shape)[1:]}")
+            raise ValueError(f"images: {images.dtype} {images.shape}; the model takes uint8 (n, {str(shape)[1:]}")
         rows = [self._predict_one(image) for image in images]
         return np.stack(rows) if rows else np.zeros((0, int(self.output_details["shape"][1])), np.float32)
 

@@ -1,4 +1,4 @@
-"""Repeated measurements of one file as one number."""
+"""Summary of repeated time measurements of one file."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Timing:
-    """count: fresh instances of the runtime; median_ms: median of their times; spread_ms: largest minus smallest of these."""
+    """count: number of fresh instances of the runtime. median_ms: median of their times. spread_ms: largest minus smallest."""
 
     count: int
     median_ms: float
@@ -16,19 +16,20 @@ class Timing:
 
 
 NEGLIGIBLE_MS = 0.0005
-"""A standard error below this needs no more instances whatever the file's time."""
+"""Standard error, in milliseconds, below which a file needs no more instances."""
 
 
 def summary(values: list[float]) -> Timing:
-    """Milliseconds of several instances as one entry of a table."""
+    """Summarises the milliseconds of several instances as one entry of a table."""
     return Timing(count=len(values), median_ms=round(median(values), 6), spread_ms=round(max(values) - min(values), 6))
 
 
 def standard_error(values: list[float]) -> float:
-    """The standard error of the median as a share of it; 0 where it is negligible, infinite for a single value.
+    """The standard error of the median as a share of the median: 0 if it is negligible, infinite for a single value.
 
-    From the mean absolute deviation, times 1.2533 a standard deviation; another 1.2533 is what a median loses. Both
-    for normally distributed values. One outlier among few values makes it large, and is then outvoted by more of them.
+    For normally distributed values, the mean absolute deviation times 1.2533 is the standard deviation. The standard error of a
+    median is another 1.2533 times larger than that of a mean. One outlier among few values makes the error large; more
+    instances then outvote it.
     """
     if len(values) < 2:
         return float("inf")

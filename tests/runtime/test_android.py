@@ -1,4 +1,4 @@
-"""Phones: what benchmark_model has printed over the years, and the whole way over adb, for which a script stands in."""
+"""Phones: output of benchmark_model over the years, and timing over adb with a script in place of adb."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from ofa_core.run import files
 from ofa_core.runtime.android import AndroidDevice, parse_output
 from tests.convert.test_timed_files import device
 
-# Messages of the program, by version; the warm-up comes first.
+# Output of the program, by version. The warm-up comes first.
 OUTPUTS = {
     "2018": (
         "Running benchmark for 1 iterations\ncount=1 curr=146161\n\nRunning benchmark for 50 iterations\n"
@@ -63,7 +63,7 @@ esac
 
 @pytest.fixture
 def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of an adb that finds one phone, which runs benchmark_model of today."""
+    """The folder of an adb that finds one phone, which runs a current benchmark_model."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "adb").write_text(ADB)

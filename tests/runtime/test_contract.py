@@ -1,4 +1,4 @@
-"""`ofa verify --contract`: real TFLite files that keep the challenges' contracts, and ones that break them in one way each."""
+"""`ofa verify --contract`: real TFLite files that meet the challenges' contracts, and files that each break one rule."""
 
 import json
 
@@ -17,7 +17,7 @@ IMAGE = tf.TensorSpec((1, 8, 8, 3), tf.uint8)
 
 
 def build(function, *inputs):
-    """A TFLite file of a function; its outputs in the order of their names."""
+    """A TFLite file of a function, with its outputs in the order of their names."""
     concrete = tf.function(function, input_signature=list(inputs)).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     converter.allow_custom_ops = True
@@ -26,7 +26,7 @@ def build(function, *inputs):
 
 
 def logits(image, classes=1001):
-    """Some that depend on the image, float32 (1, classes)."""
+    """Logits that depend on the image, float32 (1, classes)."""
     mean = tf.reduce_mean(tf.cast(image, tf.float32)) / 255.0
     return mean * tf.constant(np.random.default_rng(0).normal(size=(1, classes)), tf.float32)
 
@@ -87,7 +87,7 @@ BROKEN = {
         lambda: build(lambda x: tf.cast(classifier(x) * 100, tf.int32), IMAGE),
         "output: int32, expected uint8 or float32",
     ),
-    "float logits": (lambda: build(logits, IMAGE), "are no probabilities"),
+    "float logits": (lambda: build(logits, IMAGE), "are not probabilities"),
     "integer logits": (lambda: quantised(softmax=False), "it is read as value / 255"),
     "not a number": (lambda: build(lambda x: tf.math.log(-1 - classifier(x)), IMAGE), "output: values that are not finite"),
 }
@@ -109,7 +109,7 @@ def test_classifiers_of_others(tmp_path):
 
 
 def test_the_command(capsys, tmp_path):
-    """Ours, with 1000 classes and a background; and our float file, whose input is not uint8."""
+    """Our file with 1000 classes and a background passes. Our float file fails, because its input is not uint8."""
     network = make_network("ofa_small", 0.5, 20, classes=1001)
     (tmp_path / "model.tflite").write_bytes(integer(network, random_images(4, 20)))
     (tmp_path / "model_float.tflite").write_bytes(convert_float(tf_network(network)))
@@ -129,7 +129,7 @@ def test_the_command(capsys, tmp_path):
 
 
 def detections(image, count=100):
-    """Boxes, classes, scores and count that depend on the image, as the contract wants them."""
+    """Boxes, classes, scores and count that depend on the image and meet the contract."""
     mean = tf.reduce_mean(tf.cast(image, tf.float32)) / 255.0
     corner, scores = np.linspace(0, 0.5, count, dtype=np.float32), np.linspace(1, 0, count, dtype=np.float32)
     boxes = tf.constant(np.stack([corner, corner, corner + 0.3, corner + 0.4], 1)[None])
@@ -146,7 +146,7 @@ BROKEN_DETECTORS = {
     "three outputs": (lambda: detector(lambda b, c, s, n: (b, c, s)), "output: 3 of them, expected four"),
     "ten results": (lambda: detector(count=10), "output 0: shape [1, 10, 4], boxes are expected as [1, 100, 4]"),
     "another order": (lambda: detector(lambda b, c, s, n: (c, b, s, n)), "output 0: shape [1, 100], boxes are expected"),
-    "scores first": (lambda: detector(lambda b, c, s, n: (b, s, c, n)), "are classes and scores in each other's place?"),
+    "scores first": (lambda: detector(lambda b, c, s, n: (b, s, c, n)), "are classes and scores swapped?"),
     "whole classes": (
         lambda: detector(lambda b, c, s, n: (b, tf.cast(c, tf.int32), s, n)),
         "output 1: int32, classes are expected as float32",
@@ -155,7 +155,7 @@ BROKEN_DETECTORS = {
     "large scores": (lambda: detector(lambda b, c, s, n: (b, c, s * 255, n)), "output 2: scores do not fall"),
     "corners swapped": (lambda: detector(lambda b, c, s, n: (b[..., ::-1], c, s, n)), "output 0: boxes are not (ymin, xmin,"),
     "pixels": (lambda: detector(lambda b, c, s, n: (b * 300, c, s, n)), "output 0: boxes are not (ymin, xmin, ymax, xmax)"),
-    "too many": (lambda: detector(lambda b, c, s, n: (b, c, s, n + 1)), "output 3: 101 is no count of detections"),
+    "too many": (lambda: detector(lambda b, c, s, n: (b, c, s, n + 1)), "output 3: 101 is not a count of detections"),
     "not a number": (lambda: detector(lambda b, c, s, n: (b, c, tf.math.log(-1 - s), n)), "values that are not finite"),
 }
 
@@ -176,7 +176,7 @@ def test_detectors_that_keep_the_contract(tmp_path):
 
 
 def with_post_processing():
-    """A file that ends with TFLite's own operator for detections, over 120 anchors and 3 classes."""
+    """A file that ends with TFLite's operator for detections, with 120 anchors and 3 classes."""
     anchors = tf.constant(np.random.default_rng(0).uniform(0.1, 0.9, (120, 4)), tf.float32)
     attributes = {"max_detections": 100, "max_classes_per_detection": 1, "detections_per_class": 100, "num_classes": 3}
     text = " ".join(f"attr {{ key: '{key}' value {{ i: {value} }} }}" for key, value in attributes.items())
