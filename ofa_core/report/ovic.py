@@ -1,7 +1,7 @@
-"""Scores of the on-device vision challenges (LPIRC, OVIC, LPCVC; 2018 to 2020) and the published networks they compare with.
+"""Scores of the on-device vision challenges (LPIRC, OVIC, LPCVC; 2018 to 2020), and published networks to compare with.
 
-Latencies are milliseconds an image on the challenge's phone, a Pixel 2 with one thread on one big core. A score of latencies
-from another device says how a network would stand if that device were the phone.
+Latencies are milliseconds per image on the challenge's phone, a Pixel 2 with one thread on one big core. A score for latencies
+from another device shows how a network would rank if that device were the phone.
 """
 
 import csv
@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 BUCKETS = {30: (24.0, 36.0), 100: (80.0, 120.0)}
-"""By target latency in ms the bucket in which submissions are ranked, of November 2018: 20 % about the target."""
+"""Latency range (ms) of each ranking bucket of November 2018, by target latency (ms): 20 % around the target."""
 IMAGES = 20_000
-"""Images of the 2018 ranking."""
+"""Number of images of the 2018 ranking."""
 DETECTION_2020 = (16.894553358968146, -34.42191514521174)
 """k and a0, in points of mAP, of the detection frontier on COCO minival that the 2020 round published on 7 April 2020."""
 FIT_RANGE_MS = (10.0, 90.0)
-"""Where a logarithm describes the classification baselines; over all of them it is 2.4 points off on average."""
+"""Latencies at which a logarithm fits the classification baselines. A fit to all of them is 2.4 points off on average."""
 
 
 class Published(NamedTuple):
     """A published network: one row of published.csv, which names the source.
 
-    top1 in 0..1, of ImageNet. What the source does not state is None, and `unknown` as dtype.
+    top1: in 0..1, on ImageNet. Values that the source does not state are None; an unstated dtype is `unknown`.
     """
 
     family: str
@@ -40,9 +40,9 @@ class Published(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How a classifier stands. Accuracies as shares (0..1); None: the rule does not apply at this latency.
+    """The scores of a classifier. Accuracies are shares (0..1). None: the rule does not apply at this latency.
 
-    bucket: the latencies (ms) it is ranked among. reference: top-1 of baselines of its latency, between frontier points.
+    bucket: latency range (ms) of its ranking bucket. reference: top-1 of the baselines at its latency, interpolated.
     metric: top1 - reference, the score of November 2018. frontier: top-1 of the logarithmic frontier of 2019.
     improvement: top1 - frontier. wall_time: the test metric of 2018, by target latency (ms).
     """
@@ -77,12 +77,12 @@ def published() -> list[Published]:
 
 
 def baselines() -> list[tuple[float, float]]:
-    """(latency_ms, top1) of OVIC's own classification baselines on Pixel 2."""
+    """(latency_ms, top1) of OVIC's classification baselines on Pixel 2."""
     return [(p.latency_ms, p.top1) for p in published() if p.device == "Pixel 2" and p.source.startswith("OVIC baselines")]
 
 
 def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The Pareto-optimal ones of (latency, accuracy) points, by rising latency and accuracy."""
+    """The Pareto-optimal (latency, accuracy) points, by rising latency and accuracy."""
     best: list[tuple[float, float]] = []
     for latency, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
         if not best or accuracy > best[-1][1]:
@@ -91,7 +91,7 @@ def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def interpolate(points: Sequence[tuple[float, float]], latency_ms: float) -> float | None:
-    """The accuracy of a frontier at a latency, on straight lines between its points; None outside of them."""
+    """The accuracy of a frontier at a latency, by linear interpolation between its points. None outside their range."""
     for (t0, a0), (t1, a1) in pairwise(points):
         if t0 <= latency_ms <= t1:
             return a0 + (a1 - a0) * (latency_ms - t0) / (t1 - t0)
@@ -107,14 +107,15 @@ def fit_log(points: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 
 def wall_time(latencies_ms: Sequence[float], correct: Sequence[bool], target_ms: float = 30) -> dict[str, float]:
-    """The metrics of 2018 from the latency of every image and whether it was classified right.
+    """The metrics of 2018, from the latency of each image and whether it was classified correctly.
 
-    Only images finished within target_ms times their number count. test_metric: the right ones of all images; classified: how
-    many count; accuracy_on_classified: the right ones of these; accuracy_over_time: test_metric a millisecond of the run, which
-    is never shorter than the time allowed. Raises ValueError for no images or unequal numbers.
+    Only images that finish within target_ms times the number of images count. test_metric: correct images as a share of all
+    images. classified: number of images that count. accuracy_on_classified: share of these that are correct.
+    accuracy_over_time: test_metric per millisecond of the run; the run counts as at least the time allowed.
+    Raises ValueError for no images or unequal numbers.
     """
     if not latencies_ms or len(latencies_ms) != len(correct):
-        raise ValueError(f"{len(latencies_ms)} latencies and {len(correct)} results; as many of each are needed, one at least")
+        raise ValueError(f"{len(latencies_ms)} latencies and {len(correct)} results; equal numbers are needed, at least one")
     allowed, spent, classified, right = target_ms * len(latencies_ms), 0.0, 0, 0
     for latency, hit in zip(latencies_ms, correct, strict=True):
         spent += latency
@@ -130,7 +131,7 @@ def wall_time(latencies_ms: Sequence[float], correct: Sequence[bool], target_ms:
 
 
 def score(latency_ms: float, top1: float) -> Score:
-    """The scores of a classifier by its latency and top-1 (0..1). Raises ValueError for impossible values."""
+    """The scores of a classifier from its latency and top-1 (0..1). Raises ValueError for impossible values."""
     if not 0 < latency_ms < math.inf:
         raise ValueError(f"latency: {latency_ms} is not a number of milliseconds above zero")
     if not 0 <= top1 <= 1:
@@ -144,13 +145,13 @@ def score(latency_ms: float, top1: float) -> Score:
         metric=None if reference is None else top1 - reference,
         frontier=expected,
         improvement=top1 - expected,
-        # With equal latencies the share of images done in time is the ratio of times.
+        # If all latencies are equal, the share of images that finish in time is the ratio of the times.
         wall_time={target: top1 * math.floor(min(1.0, target / latency_ms) * IMAGES) / IMAGES for target in BUCKETS},
     )
 
 
 def describe(found: Score) -> str:
-    """A score in a few lines."""
+    """A score as text of a few lines."""
     between = "no baseline is as fast or as slow" if found.metric is None else f"{100 * found.metric:+.2f} points"
     lines = {
         "bucket": "none" if found.bucket is None else "{:g} to {:g} ms".format(*found.bucket),
@@ -162,7 +163,10 @@ def describe(found: Score) -> str:
 
 
 def detection_improvement(latency_ms: float, mean_average_precision: float) -> float:
-    """How far a detector (mAP on COCO minival, 0..1) is above the frontier of 2020, in shares. Raises ValueError as `score`."""
+    """How far a detector is above the frontier of 2020, as a share. mean_average_precision: on COCO minival, 0..1.
+
+    Raises ValueError as `score` does.
+    """
     if not 0 < latency_ms < math.inf:
         raise ValueError(f"latency: {latency_ms} is not a number of milliseconds above zero")
     if not 0 <= mean_average_precision <= 1:

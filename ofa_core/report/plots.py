@@ -1,4 +1,4 @@
-"""Plots as SVG files, equal bytes for equal numbers."""
+"""Plots as SVG files. Equal numbers give equal bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ SETTINGS = {"svg.hashsalt": "ofa", "svg.fonttype": "path", "axes.grid": True, "g
 
 
 def plot_pareto(path: Path, table: pd.DataFrame) -> None:
-    """Top-1 over latency of full-integer files, one line a family."""
+    """Plots top-1 over latency of full-integer files, one line per family."""
     with figure(path, "Latency (ms)", "Top-1 on test (%)") as axes:
         for family, rows in table.groupby("family"):
             searched = family == "searched"
@@ -27,11 +27,11 @@ def plot_pareto(path: Path, table: pd.DataFrame) -> None:
                     row["name"], (row["latency_ms"], 100 * row["top1"]), (4, -10), textcoords="offset points", fontsize=7
                 )
         axes.set_xscale("log")
-        axes.margins(x=0.12)  # room for the names
+        axes.margins(x=0.12)  # space for the names
 
 
 def plot_shrinking(path: Path, table: pd.DataFrame) -> None:
-    """Top-1 of sub-networks before and after progressive shrinking, and trained alone."""
+    """Plots top-1 of sub-networks before progressive shrinking, after it, and trained alone."""
     with figure(path, "", "Top-1 on test (%)") as axes:
         kinds = [kind for kind in ("cut", "shrunk", "alone") if table[kind].notna().any()]
         labels = {"cut": "cut from the full network", "shrunk": "after progressive shrinking", "alone": "trained alone"}
@@ -41,11 +41,11 @@ def plot_shrinking(path: Path, table: pd.DataFrame) -> None:
             axes.bar_label(bars, fmt="%.1f", fontsize=7)
         axes.set_xticks(range(len(table)), table["name"])
         axes.set_yticks(range(0, 101, 20))
-        axes.set_ylim(0, 125)  # room for the legend above the bars
+        axes.set_ylim(0, 125)  # space for the legend above the bars
 
 
 def plot_cost(path: Path, table: pd.DataFrame) -> None:
-    """Hours of training over the number of targets."""
+    """Plots hours of training over the number of targets."""
     unit = {"gpu_hours": "GPU hours", "cpu_core_hours": "CPU core hours"}[table["unit"].iloc[0]]
     with figure(path, "Deployment targets", f"Training ({unit})") as axes:
         axes.plot(table["targets"], table["once_for_all"], label="once for all", linewidth=2.5)
@@ -56,7 +56,7 @@ def plot_cost(path: Path, table: pd.DataFrame) -> None:
 
 @contextmanager
 def figure(path: Path, x: str, y: str, size: tuple[float, float] = (6.4, 4.2)) -> Iterator[Axes]:
-    """Axes with labels x and y, to be drawn on; the SVG is written when the block ends. size: in inches."""
+    """Axes with labels x and y to draw on. Writes the SVG at the end of the block. size: in inches."""
     with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
         drawing = Figure(figsize=size, layout="constrained")
         axes = drawing.subplots()

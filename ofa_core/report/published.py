@@ -1,4 +1,4 @@
-"""The Pareto front of a search beside published networks and the challenge's frontier, on ImageNet."""
+"""Plots the Pareto front of a search with published networks and the challenge's frontier, on ImageNet."""
 
 import math
 from pathlib import Path
@@ -10,13 +10,13 @@ from ofa_core.report import ovic
 from ofa_core.report.plots import figure
 
 STYLES = {"Pixel 1": "s", "Pixel 2": "o", "Pixel 3": "^", "Pixel 4": "v"}
-"""Markers by device; latencies of different devices do not compare."""
+"""Markers by device. Latencies of different devices are not comparable."""
 
 
 def plot_published(path: Path, front: pd.DataFrame) -> None:
-    """Top-1 over latency as SVG: each device's front (columns device, latency_ms, objective in 0..1), the published networks
-    with their devices, and the frontier of 2019, a(t) = k ln t + a0, of a Pixel 2.
+    """Plots top-1 over latency as SVG: the front of each device, published networks, and the 2019 frontier of a Pixel 2.
 
+    front: columns device, latency_ms, objective (0..1). The 2019 frontier is a(t) = k ln t + a0.
     Raises ValueError for a front without latencies.
     """
     if "latency_ms" not in front:

@@ -1,4 +1,4 @@
-"""Challenge scores: figures of the published rounds, by hand and from the rules' formulas."""
+"""Challenge scores: values of the published rounds, by hand and from the formulas of the rules."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_buckets_and_the_ends_of_the_baselines() -> None:
 
 
 def test_wall_time_of_images() -> None:
-    # Three of four images fit in 4 * 30 ms; the fourth is right but late.
+    # Three of four images finish within 4 * 30 ms. The fourth is correct but late.
     found = ovic.wall_time([30, 40, 50, 60], [True, False, True, True])
     assert found["test_metric"] == 0.5
     assert found["classified"] == 3
@@ -56,7 +56,7 @@ def test_wall_time_of_images() -> None:
     assert ovic.wall_time([10.0] * 4, [True] * 4)["accuracy_over_time"] == pytest.approx(1 / 120)
     with pytest.raises(ValueError, match="2 latencies and 1 results"):
         ovic.wall_time([1, 2], [True])
-    # A slow network loses the images it does not reach.
+    # A slow network loses the images that it does not reach.
     assert ovic.score(27, 0.7267).wall_time[30] == pytest.approx(0.7267)
     assert ovic.score(60, 0.7267).wall_time == pytest.approx({30: 0.36335, 100: 0.7267})
 
