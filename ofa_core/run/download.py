@@ -1,4 +1,4 @@
-"""One way to download a file: resumed where it stopped, checked, and in place only when it is whole."""
+"""Downloads a file: resumes where it stopped, checks the MD5, and puts the file in place only when it is complete."""
 
 import errno
 import http.client
@@ -15,23 +15,22 @@ from ofa_core.run import files
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30  # seconds without a byte
 ATTEMPTS = 4
-"""Of one call, for a transfer that starts and is cut; each goes on where the one before stopped."""
+"""Attempts per call, if a transfer starts and is cut. Each attempt resumes where the previous one stopped."""
 
 
 class _CutError(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the end of the file."""
 
 
 def download(url: str, path: str | Path, md5: str | None = None) -> None:
     """Downloads `url` (http, https or file) to `path`, with a progress bar.
 
-    Bytes go to `path` + ".part" first. A part file of an earlier call is continued with an HTTP range request, or begun
-    again where the server has no ranges. The finished file replaces `path` in one step. A `path` that already has the MD5
-    is left as it is, without a request. Give an MD5 wherever one is known: nothing else shows that the file on the server
-    changed between two parts.
+    Bytes first go to `path` + ".part". A part file of an earlier call is continued with an HTTP range request. If the server
+    does not support ranges, the download starts again. The finished file replaces `path` in one step. If `path` already has the
+    MD5, nothing is requested. Give an MD5 if one is known: only it shows that the file on the server changed between two parts.
 
-    Raises ValueError with one line: no connection, an HTTP error, a cut connection (the part stays, for the next call),
-    another MD5 than expected (the part is deleted), a full disk.
+    Raises ValueError, one line: no connection, an HTTP error, a cut connection (the part is kept for the next call), a wrong
+    MD5 (the part is deleted), a full disk.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
@@ -57,7 +56,7 @@ def _check(url: str, part: Path, md5: str | None) -> None:
 
 
 def _transfer(url: str, part: Path, label: str) -> None:
-    """Fills `part`. A local error (disk, permission) leaves as OSError, everything else as ValueError."""
+    """Fills `part`. Raises OSError for local errors (disk, permission) and ValueError for everything else."""
     for attempt in range(ATTEMPTS):
         try:
             return _transfer_once(url, part, label)
@@ -69,13 +68,13 @@ def _transfer(url: str, part: Path, label: str) -> None:
 def _transfer_once(url: str, part: Path, label: str) -> None:
     have = part.stat().st_size if part.is_file() else 0
     response = _open(url, have)
-    if response is None:  # the server has no byte after `have`: the part is complete, or of another file
+    if response is None:  # the server has no byte after `have`: the part is complete, or belongs to another file
         return
     with response:
         start = _start(response, have)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
-        # A part that cannot be continued is cut to nothing, for the bytes that come start at 0.
+        # If the part cannot be continued, the response starts at byte 0, so the part is emptied.
         with (
             part.open("r+b" if start else "wb") as file,
             tqdm(total=total, initial=start, desc=label, unit="B", unit_scale=True, unit_divisor=1024) as bar,
@@ -87,7 +86,7 @@ def _transfer_once(url: str, part: Path, label: str) -> None:
 
 
 def _open(url: str, have: int) -> http.client.HTTPResponse | None:
-    """The response with the bytes from `have` on, or from 0 where the server has no ranges; None: nothing is left."""
+    """The response with the bytes from `have` on, or from 0 if the server has no ranges. None if nothing is left."""
     request = urllib.request.Request(url, headers={"User-Agent": "ofa_core", **({"Range": f"bytes={have}-"} if have else {})})
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT)
@@ -103,12 +102,12 @@ def _open(url: str, have: int) -> http.client.HTTPResponse | None:
 
 
 def _start(response: http.client.HTTPResponse, have: int) -> int:
-    """The position in the file of the response's first byte."""
+    """The offset in the file of the response's first byte."""
     if getattr(response, "status", None) != 206:
         return 0
     span = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     if span is None or int(span[1]) != have:
-        raise ValueError(f"{response.url}: the server sent another range than was asked for")
+        raise ValueError(f"{response.url}: the server sent a different range than requested")
     return have
 
 
@@ -116,7 +115,7 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, bar: tqdm) -> None
     while True:
         try:
             block = response.read(CHUNK)
-        except (http.client.HTTPException, OSError) as error:  # reading fails: network; writing below fails: disk
+        except (http.client.HTTPException, OSError) as error:  # a failed read is the network, a failed write below is the disk
             raise _CutError(f"{file.tell()} bytes, {error}") from None
         if not block:
             return

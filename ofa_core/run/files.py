@@ -1,7 +1,4 @@
-"""Where the pipeline's files lie, and how files are written: whole or not at all.
-
-Paths are relative to the repository's root, where DVC runs the stages.
-"""
+"""Reads, writes and hashes files. A file is written completely or not at all."""
 
 import hashlib
 import json
@@ -15,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which it replaces when the block ends without an exception."""
+    """A temporary path beside `path`. It replaces `path` if the block ends without an exception."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -30,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, which it replaces, old content and all, when the block ends without an exception."""
+    """A temporary folder beside `path`. It replaces `path` with all its content if the block ends without an exception."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
@@ -48,18 +45,18 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes JSON with sorted keys, so that equal content gives equal bytes. Raises ValueError for NaN and infinity."""
+    """Writes JSON with sorted keys, so equal content gives equal bytes. Raises ValueError for NaN and infinity."""
     write_bytes(path, (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads JSON. Raises ValueError, one line, when the file is missing or broken."""
+    """Reads JSON. Raises ValueError, one line, if the file is missing or broken."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -69,7 +66,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def md5(path: str | Path) -> str:
-    """The MD5 of a file's bytes, as DVC and md5sum give it."""
+    """The MD5 of a file's bytes, as in DVC and md5sum."""
     return _digest(path, "md5")
 
 
