@@ -1,6 +1,6 @@
 """One sub-network of a once-for-all space, as plain data.
 
-`Arch` holds the choices of one sub-network and nothing else; what they mean is the business of `ofa_core.space.mobile`.
+`Arch` only holds the choices of a sub-network. The spaces in `mobile.py` and `resnet.py` give them meaning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Arch:
-    """The choices that make one sub-network.
+    """The choices that define one sub-network.
 
-    ks: kernel size of every block, or None where the space has no elastic kernel (ofa_resnet50).
+    ks: kernel size of every block. None if the space has no elastic kernel (ofa_resnet50).
     e:  expand ratio of every block.
-    d:  depth of every stage; in ofa_resnet50 the first entry is the stem's (0 or 2).
+    d:  depth of every stage. In ofa_resnet50 the first entry is that of the stem (0 or 2).
     r:  input resolution in pixels.
-    w:  width index of every part of ofa_resnet50, None elsewhere.
+    w:  width index of every part of ofa_resnet50. None for other spaces.
 
-    Lists and numpy numbers are accepted and stored as tuples of int and float. Entries of blocks that the depth leaves out
-    stay as they were given: they are part of the encoding, not of the network.
+    Lists and numpy numbers are accepted and stored as tuples of int and float. Entries of blocks that the depth skips are kept
+    as given: they are part of the encoding, but not of the network.
 
-    Raises ValueError, naming the field, when an entry is not a number.
+    Raises ValueError, naming the field, if an entry is not a number.
     """
 
     ks: tuple[int, ...] | None
@@ -40,15 +40,15 @@ class Arch:
         object.__setattr__(self, "r", _integers("r", (self.r,))[0])
         object.__setattr__(self, "w", None if self.w is None else _integers("w", self.w))
         if self.ks is not None and len(self.ks) == 21 and len(self.d) == 6:
-            # ofa_proxyless: five stages of four blocks and one single block. The official sampler draws a depth for the
-            # single block too, which changes nothing; one network must have one encoding.
+            # ofa_proxyless has five stages of four blocks and one single block. The official sampler draws a depth for the
+            # single block too, without effect. Here one network has one encoding.
             object.__setattr__(self, "d", (*self.d[:5], 1))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Arch":
-        """Reads what `to_dict` writes: keys e, d, r, and ks or w where the space has them.
+        """Reads the output of `to_dict`: keys e, d, r, and ks or w if the space has them.
 
-        Raises ValueError for a missing or unknown key, or an entry that is not a number.
+        Raises ValueError for a missing or unknown key, or for an entry that is not a number.
         """
         missing = {"e", "d", "r"} - set(fields)
         if missing:
@@ -59,7 +59,7 @@ class Arch:
         return cls(fields.get("ks"), fields["e"], fields["d"], fields["r"], fields.get("w"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready lists and numbers; w only where the space has it."""
+        """The fields as JSON-ready lists and numbers. w only if the space has it."""
         fields: dict[str, Any] = {"ks": None if self.ks is None else list(self.ks), "e": list(self.e), "d": list(self.d)}
         return fields | {"r": self.r} | ({} if self.w is None else {"w": list(self.w)})
 

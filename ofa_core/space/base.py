@@ -1,7 +1,7 @@
-"""What a once-for-all space is: its genes, its encoding, and the questions it answers. The spaces are beside it.
+"""The interface of a once-for-all space: its genes, its encoding, and its questions.
 
-A space answers what exists (`cardinality`, `sample`, `validate`), what a choice means (`layers`) and what it costs (`cost`).
-Architectures are encoded for predictors and search as integer arrays: one column a gene, the entry its choice's index.
+A space tells what exists (`cardinality`, `sample`, `validate`), what choices mean (`layers`) and what they cost (`cost`).
+Predictors and search use architectures encoded as integer arrays: one column per gene, with the index of its choice.
 """
 
 from abc import ABC, abstractmethod
@@ -15,14 +15,14 @@ from ofa_core.space.layers import Layer
 
 
 class Cost(NamedTuple):
-    """macs: multiply-accumulates of one image; params: trainable numbers."""
+    """macs: multiply-accumulates per image. params: number of trainable parameters."""
 
     macs: int
     params: int
 
 
 class Gene(NamedTuple):
-    """One choice of a space: the field of `Arch`, the position in it, and what may stand there."""
+    """One choice of a space: the field of `Arch`, the index in this field, and the allowed values."""
 
     field: str
     position: int
@@ -30,9 +30,9 @@ class Gene(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A layer of a space by name, the genes (columns of the encoding) it depends on, and when it exists.
+    """A layer of a space: its name, the genes (columns of the encoding) it depends on, and when it exists.
 
-    depth: (column of a depth gene, smallest value of the depth at which the layer exists), or None: always.
+    depth: (column of a depth gene, smallest depth at which the layer exists). None if it always exists.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Slot(NamedTuple):
 class Space(ABC):
     """A once-for-all space at one width. `genes` and `slots` describe it to predictors, cost counters and search.
 
-    resolutions: the elastic input resolutions in pixels; `validate` accepts any other multiple of 4 as well.
+    resolutions: the elastic input resolutions in pixels. `validate` also accepts other multiples of 4.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Space(ABC):
 
     @abstractmethod
     def layers(self, arch: Arch, num_classes: int = 1000) -> list[Layer]:
-        """The network of `arch`, in the order it runs. Raises ValueError as `validate` does."""
+        """The layers of `arch`, in the order in which they run. Raises ValueError as `validate` does."""
 
     @abstractmethod
     def cardinality(self) -> int:
-        """How many different networks the space holds at one resolution. Exact."""
+        """The exact number of distinct networks at one resolution."""
 
     def validate(self, arch: Arch) -> None:
-        """Raises ValueError, naming the field, when `arch` is not of this space."""
+        """Raises ValueError, naming the field, if `arch` is not in this space."""
         for field in ("ks", "e", "d", "w"):
             allowed = self._choices(field)
             values = getattr(arch, field)
@@ -77,27 +77,27 @@ class Space(ABC):
             raise ValueError(f"r: {arch.r} is not a multiple of 4, 8 or more")
 
     def sample(self, rng: np.random.Generator) -> Arch:
-        """A random architecture: every gene and the resolution drawn uniformly and independently, as in the paper."""
+        """A random architecture. Every gene and the resolution are uniform and independent, as in the paper."""
         codes = np.array([[rng.integers(len(gene.choices)) for gene in self.genes]])
         return self.decode(codes, np.array([rng.choice(self.resolutions)]))[0]
 
     def largest(self, resolution: int | None = None) -> Arch:
-        """The full network: the last choice of every gene, by default at the largest resolution."""
+        """The full network: the last choice of every gene. Default resolution: the largest."""
         codes = np.array([[len(gene.choices) - 1 for gene in self.genes]])
         return self.decode(codes, np.array([resolution or self.resolutions[-1]]))[0]
 
     def smallest(self, resolution: int | None = None) -> Arch:
-        """The first choice of every gene, by default at the smallest resolution."""
+        """The smallest network: the first choice of every gene. Default resolution: the smallest."""
         codes = np.zeros((1, len(self.genes)), dtype=int)
         return self.decode(codes, np.array([resolution or self.resolutions[0]]))[0]
 
     def cost(self, arch: Arch, num_classes: int = 1000) -> Cost:
-        """Cost of one network by arithmetic, from its layer list. `ofa_core.space.layer_sums` counts many at once."""
+        """The cost of one network, computed from its layer list. For many networks use `ofa_core.space.layer_sums`."""
         layers = self.layers(arch, num_classes)
         return Cost(sum(layer.macs for layer in layers), sum(layer.params for layer in layers))
 
     def encode(self, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:
-        """(codes (n, genes) of choice indices, resolutions (n,) in pixels). Raises ValueError for a foreign value."""
+        """Codes (n, genes) of choice indices, and resolutions (n,) in pixels. Raises ValueError for an unknown choice."""
         codes = np.empty((len(archs), len(self.genes)), dtype=np.int16)
         for field in ("ks", "e", "d", "w"):
             columns = [i for i, gene in enumerate(self.genes) if gene.field == field]
@@ -118,7 +118,7 @@ class Space(ABC):
         return codes, np.array([arch.r for arch in archs], dtype=int)
 
     def decode(self, codes: np.ndarray, resolutions: np.ndarray) -> list[Arch]:
-        """The architectures of what `encode` returns: codes (n, genes), resolutions (n,)."""
+        """The architectures for codes (n, genes) and resolutions (n,), as from `encode`."""
         archs = []
         for code, resolution in zip(codes, resolutions, strict=True):
             fields: dict[str, list[int | float]] = {}

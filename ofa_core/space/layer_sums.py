@@ -1,7 +1,7 @@
 """Sums over the layers of many architectures at once: MACs and parameters here, milliseconds in `ofa_core.latency`.
 
-Every layer of a space depends on a few genes only, so its value is tabulated once for each combination of them; a sum over
-an architecture is then a sum of table entries, and a hundred thousand architectures are a few array operations.
+Every layer of a space depends on only a few genes, so its value is tabulated for each combination of them. The sum for an
+architecture is a sum of table entries. A hundred thousand architectures take a few array operations.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from ofa_core.space.layers import Layer
 
 
 class Costs(NamedTuple):
-    """macs and params of each architecture, int64 arrays (n,)."""
+    """MACs and parameters of each architecture, int64 arrays (n,)."""
 
     macs: np.ndarray
     params: np.ndarray
@@ -25,7 +25,7 @@ class Costs(NamedTuple):
 class LayerSum:
     """The sum of `value(layer)` over the layers of each architecture of `space`.
 
-    value: any function of a layer; an exception it raises (a missing table key, say) passes through.
+    value: any function of a layer. Its exceptions, such as a missing table key, pass through.
     """
 
     def __init__(self, space: Space, value: Callable[[Layer], float], num_classes: int = 1000) -> None:
@@ -33,11 +33,11 @@ class LayerSum:
         self._tables: dict[int, list[np.ndarray]] = {}
 
     def __call__(self, archs: Sequence[Arch]) -> np.ndarray:
-        """float64 (n,). Raises ValueError for an architecture that is not of the space."""
+        """Sums (n,), float64. Raises ValueError for an architecture that is not in the space."""
         return self.of_codes(*self.space.encode(archs))
 
     def of_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
-        """The same for encoded architectures: codes (n, genes), resolutions (n,) in pixels."""
+        """Sums (n,) for encoded architectures: codes (n, genes), resolutions (n,) in pixels."""
         sums = np.zeros(len(codes))
         for resolution in np.unique(resolutions):
             rows = np.flatnonzero(resolutions == resolution)
@@ -52,15 +52,15 @@ class LayerSum:
         return sums
 
     def tables(self, resolution: int) -> list[np.ndarray]:
-        """For each slot of the space the values of its layer, one axis a gene that the layer depends on."""
+        """The values of the layer in each slot of the space, with one axis per gene that the layer depends on."""
         if resolution not in self._tables:
             self._tables[resolution] = self._tabulate(resolution)
         return self._tables[resolution]
 
     def _tabulate(self, resolution: int) -> list[np.ndarray]:
         genes, slots = self.space.genes, self.space.slots
-        # Genes that share no layer can vary together, so that a few networks show every layer in all its forms: genes get
-        # groups such that those of one layer are in different groups, and the groups run through all combinations.
+        # Genes that share no layer can vary together, so a few networks show every variant of every layer. Genes of one layer
+        # are put into different groups, and the groups run through all combinations.
         group: dict[int, int] = {}
         for slot in slots:
             for gene in slot.genes:
@@ -68,7 +68,7 @@ class LayerSum:
                 group.setdefault(gene, next(g for g in range(len(taken) + 1) if g not in taken))
         sizes = [max(len(genes[gene].choices) for gene in group if group[gene] == g) for g in range(len(set(group.values())))]
         combinations = np.array(list(product(*map(range, sizes))))  # (networks, groups)
-        # The other genes take their last choice: the deepest network, in which every layer exists.
+        # Other genes take their last choice. This gives the deepest network, in which every layer exists.
         codes = np.tile([len(gene.choices) - 1 for gene in genes], (len(combinations), 1))
         for gene, g in group.items():
             codes[:, gene] = np.minimum(combinations[:, g], len(genes[gene].choices) - 1)
@@ -81,9 +81,9 @@ class LayerSum:
 
 
 def count_costs(space: Space, archs: Sequence[Arch], num_classes: int = 1000) -> Costs:
-    """MACs and parameters of many architectures; equal to `space.cost` of each.
+    """MACs and parameters of many architectures. Same values as `space.cost`.
 
-    Raises ValueError for an architecture that is not of the space.
+    Raises ValueError for an architecture that is not in the space.
     """
     codes, resolutions = space.encode(archs)
     macs = LayerSum(space, lambda layer: layer.macs, num_classes).of_codes(codes, resolutions)
@@ -94,7 +94,7 @@ def count_costs(space: Space, archs: Sequence[Arch], num_classes: int = 1000) ->
 
 
 def distinct_layers(space: Space, resolutions: Iterable[int], num_classes: int) -> list[Layer]:
-    """One layer for each `Layer.key` that any sub-network of the space has at these resolutions, in the order they run."""
+    """One layer for each distinct `Layer.key` among the sub-networks of the space at these resolutions, in running order."""
     layers: dict[str, Layer] = {}
 
     def collect(layer: Layer) -> float:

@@ -1,7 +1,7 @@
-"""The once-for-all search spaces: tables of stages, and the one function that turns an `Arch` into a list of layers.
+"""The MobileNet-like once-for-all spaces: tables of stages, and the function that turns an `Arch` into a list of layers.
 
 Once-for-All: Train One Network and Specialize it for Efficient Deployment (Cai et al., ICLR 2020,
-https://arxiv.org/abs/1908.09791); numbers of the tables from its published code (mit-han-lab/once-for-all).
+https://arxiv.org/abs/1908.09791). The numbers in the tables come from its published code (mit-han-lab/once-for-all).
 """
 
 from dataclasses import dataclass, replace
@@ -15,9 +15,9 @@ from ofa_core.space.layers import Activation, Layer, make_divisible
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of a table: output width at multiplier 1, most blocks, stride of the first, activation, squeeze-excite.
+    """One row of a table: output width at multiplier 1, most blocks, stride of the first block, activation, squeeze-excite.
 
-    A stage of one block has a fixed depth; the others may keep their first 2, 3 or 4 blocks.
+    A stage of one block has a fixed depth. Other stages keep their first 2, 3 or 4 blocks.
     """
 
     width: int
@@ -29,19 +29,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class MBTable:
-    """A MobileNet-like space as data. The widths of stem and head are those at multiplier 1."""
+    """A MobileNet-like space as data. Widths of stem and head are at multiplier 1."""
 
     stem_width: int
     stem_act: Activation
     first_width: int
-    """Of the fixed first block: 3x3, expand ratio 1, stride 1."""
+    """Width of the fixed first block (3x3, expand ratio 1, stride 1)."""
     first_act: Activation
     first_residual: bool
     stages: tuple[Stage, ...]
     expand_width: int | None
-    """MobileNetV3's 1x1 convolution before pooling; `mix_width` then follows the pooling, without batch norm."""
+    """Width of MobileNetV3's 1x1 convolution before pooling. With it, the layer of `mix_width` follows pooling, without BN."""
     mix_width: int
-    """Features of the classifier. Without `expand_width` a 1x1 convolution with batch norm before pooling."""
+    """Features of the classifier. Without `expand_width`, a 1x1 convolution with batch norm before pooling makes them."""
     head_act: Activation
     bn_eps: float
     resolutions: tuple[int, ...] = tuple(range(128, 225, 4))
@@ -83,8 +83,8 @@ OFA_PROXYLESS = MBTable(
     bn_eps=1e-3,
 )
 
-# The small-image spaces are ofa_mbv3 for 20 to 32 pixels: its first, third and fifth stage (the ones that halve the map
-# there), its head narrowed to match. ReLU6 without squeeze-excite is safe in int8, as in the LPCVC winner's networks.
+# The small-image spaces are ofa_mbv3 for 20 to 32 pixels: its first, third and fifth stages, with a narrower head. ReLU6
+# without squeeze-excite is safe in int8, as in the LPCVC winner's networks.
 OFA_SMALL_SE = replace(
     OFA_MBV3,
     stages=tuple(
@@ -105,7 +105,7 @@ OFA_SMALL = replace(
 
 
 class MBSpace(Space):
-    """Elastic kernel, expand ratio and depth over an `MBTable`."""
+    """A space with elastic kernel size, expand ratio and depth, defined by an `MBTable`."""
 
     kernel_sizes = (3, 5, 7)
     expand_ratios = (3, 4, 6)

@@ -1,7 +1,7 @@
-"""Network configurations as mit-han-lab/once-for-all publishes them (net.config, JSON), read into layer records.
+"""Reads network configurations published by mit-han-lab/once-for-all (net.config, JSON) into layer records.
 
-The configuration of any MobileNetV3 or ProxylessNASNets becomes a layer list; one that is a member of a once-for-all space also
-gives its architecture.
+Any MobileNetV3 or ProxylessNASNets configuration becomes a layer list. A member of a once-for-all space also gives its
+architecture.
 """
 
 import json
@@ -20,11 +20,11 @@ _ORDER = "weight_bn_act"
 _ACTIVATIONS = ("relu", "relu6", "h_swish", None)
 _SPACES = {"MobileNetV3": "ofa_mbv3", "ProxylessNASNets": "ofa_proxyless"}
 _WIDTH_MULTS = (1.0, 1.2, 1.3, *(i / 20 for i in range(2, 41)))
-"""Tried in this order: the published ones, then 0.1 to 2 in steps of 0.05."""
+"""Width multipliers in the order tried: the published ones, then 0.1 to 2 in steps of 0.05."""
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError, naming the file, when there is none."""
+    """The JSON object in a file. Raises ValueError, naming the file, if there is none."""
     try:
         config = json.loads(Path(path).read_text())
     except OSError as error:
@@ -37,17 +37,17 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def image_size(config: Mapping[str, Any], source: str = "run.config") -> int:
-    """The input resolution in pixels of a published run.config. Raises ValueError, naming the field, when it has none."""
+    """The input resolution in pixels in a published run.config. Raises ValueError, naming the field, if it has none."""
     return _Fields(config, source).whole("image_size", least=8)
 
 
 def layers_of_config(config: Mapping[str, Any], resolution: int, source: str = "net.config") -> list[Layer]:
     """The layer list of a published configuration (MobileNetV3 or ProxylessNASNets of mit-han-lab/once-for-all).
 
-    resolution: of the input, in pixels. source: what errors call the configuration.
-    Blocks are named by their position, as their weights are; skipped ones (ZeroLayer) count.
+    resolution: input resolution in pixels. source: name of the configuration in error messages.
+    Blocks are named by position, like their weights. Skipped blocks (ZeroLayer) count.
 
-    Raises ValueError that names the source and the field for anything that a layer record cannot express.
+    Raises ValueError, naming the source and the field, for anything that a layer record cannot express.
     """
     fields = _Fields(config, source)
     kind = fields.choice("name", tuple(_SPACES))
@@ -81,18 +81,18 @@ def layers_of_config(config: Mapping[str, Any], resolution: int, source: str = "
 
 
 def dropout_rate(config: Mapping[str, Any], source: str = "net.config") -> float:
-    """Probability of dropping a feature before the classifier, 0 where none is given. Raises ValueError, naming the field."""
+    """Dropout probability before the classifier; 0 if none is given. Raises ValueError, naming the field."""
     fields = _Fields(config, source).child("classifier")
     return fields.number("dropout_rate", least=0.0, below=1.0) if "dropout_rate" in fields.values else 0.0
 
 
 def arch_of_config(config: Mapping[str, Any], resolution: int, source: str = "net.config") -> tuple[str, float, Arch]:
-    """(space name, width multiplier, architecture) of a configuration that is a member of a once-for-all space.
+    """Space name, width multiplier and architecture of a configuration that is a member of a once-for-all space.
 
-    The choices of blocks that the depths leave out are the space's first. Where several multipliers round to the same
-    channels, a published one is preferred.
+    Skipped blocks get the first choice of the space. If several multipliers round to the same channels, a published one is
+    preferred.
 
-    Raises ValueError for a configuration as `layers_of_config` does, and for one that is in no space.
+    Raises ValueError as `layers_of_config` does, and for a configuration that is not in any space.
     """
     layers = layers_of_config(config, resolution, source)
     name = _SPACES[config["name"]]
@@ -108,10 +108,10 @@ def arch_of_config(config: Mapping[str, Any], resolution: int, source: str = "ne
 
 
 def _member(space: MBSpace, layers: Sequence[Layer], resolution: int) -> Arch | None:
-    """The architecture of `space` that has just these layers, or None."""
+    """The architecture of `space` with exactly these layers, or None."""
     classes, smallest = layers[-1].out, space.smallest(resolution)
     least = space.layers(smallest, classes)
-    fixed = (0, 1, -4, -3, -2, -1)  # stem, first block, and the end: none of their widths is a choice
+    fixed = (0, 1, -4, -3, -2, -1)  # stem, first block and head: their widths are fixed
     if len(layers) < len(least) or any(layers[i].out != least[i].out for i in fixed):
         return None
     blocks = len(layers) - len(least) + sum(smallest.d)
@@ -137,7 +137,7 @@ def _member(space: MBSpace, layers: Sequence[Layer], resolution: int) -> Arch | 
 
 
 def _conv(fields: "_Fields", name: str, inp: int, resolution: int, eps: float | None) -> Layer:
-    """A ConvLayer; with batch norm where eps is given."""
+    """A ConvLayer, with batch norm if eps is given."""
     fields.fixed(name="ConvLayer", in_channels=inp, use_bn=eps is not None, bias=False, dilation=1, groups=1)
     fields.fixed(has_shuffle=False, use_se=False, dropout_rate=0, ops_order=_ORDER)
     kernel, stride, out = fields.odd("kernel_size"), fields.whole("stride"), fields.whole("out_channels")
@@ -150,7 +150,7 @@ def _conv(fields: "_Fields", name: str, inp: int, resolution: int, eps: float | 
 
 
 def _block(fields: "_Fields", name: str, inp: int, resolution: int, eps: float) -> Layer | None:
-    """A residual block; None for one that only passes its input on."""
+    """A residual block, or None for one that only passes on its input."""
     style = "conv" if "conv" in fields.values else "mobile_inverted_conv"  # newer and older files
     fields.known("name", "shortcut", style)
     conv = fields.child(style)
@@ -193,7 +193,7 @@ class _Fields:
         self.seen: set[str] = set()
 
     def choice(self, name: str, allowed: Sequence[Any], *default: Any) -> Any:
-        """A field that is one of a few values; required where there is no default."""
+        """A field with one of the allowed values. Required if there is no default."""
         self.seen.add(name)
         value = self.values.get(name, *default)
         if name not in self.values and not default:
@@ -203,13 +203,13 @@ class _Fields:
         return value
 
     def fixed(self, **expected: Any) -> "_Fields":
-        """Fields that, where they are given, can have one value only."""
+        """Checks fields that, if present, must have one particular value."""
         for name, value in expected.items():
             self.choice(name, (value,), value)
         return self
 
     def number(self, name: str, least: float = 1e-12, below: float = 1e12) -> float:
-        """A number of at least `least`; required."""
+        """A required number, at least `least` and below `below`."""
         self.seen.add(name)
         value = self.values.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
@@ -217,14 +217,14 @@ class _Fields:
         return value
 
     def whole(self, name: str, least: int = 1) -> int:
-        """A whole number of at least `least`; required."""
+        """A required whole number, at least `least`."""
         value = self.number(name, least)
         if not isinstance(value, int):
             raise ValueError(f"{self.where}.{name}: {value!r} is not a whole number")
         return value
 
     def odd(self, name: str) -> int:
-        """An odd whole number: padding by half of it keeps a map's size."""
+        """A required odd whole number. Padding by half of it keeps the size of the feature map."""
         if self.whole(name) % 2 == 0:
             raise ValueError(f"{self.where}.{name}: {self.values[name]} is not odd")
         return self.whole(name)
@@ -245,7 +245,7 @@ class _Fields:
         return [_Fields(value, f"{self.where}.{name}[{i}]") for i, value in enumerate(values)]
 
     def known(self, *more: str) -> None:
-        """Raises for a field that was not asked for, except `more`."""
+        """Raises ValueError for a field that was not read, except `more`."""
         unknown = sorted(set(self.values) - self.seen - set(more))
         if unknown:
             raise ValueError(f"{self.where}.{unknown[0]}: unknown field")

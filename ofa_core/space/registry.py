@@ -12,19 +12,19 @@ MB_TABLES = {
     "ofa_small": (OFA_SMALL, 1.0),
     "ofa_small_se": (OFA_SMALL_SE, 1.0),
 }
-"""The table and the usual width multiplier of every MobileNet-like space."""
+"""Table and default width multiplier of every MobileNet-like space."""
 
 
 SPACES = (*MB_TABLES, "ofa_resnet50")
 
 
 def get_space(name: str, width_mult: float | None = None, resolutions: Sequence[int] | None = None) -> Space:
-    """The space of a name.
+    """A space by name.
 
-    name: one of `SPACES`. ofa_small (ReLU6) and ofa_small_se (h-swish and squeeze-excite) suit images of 20 to 32 pixels.
-    width_mult: multiplies every width, rounded to multiples of 8; None is the published one (ofa_resnet50 has its own
-      elastic widths and takes none).
-    resolutions: the elastic input resolutions in pixels, multiples of 4, ascending; None is the space's own.
+    name: one of `SPACES`. ofa_small (ReLU6) and ofa_small_se (h-swish and squeeze-excite) are for images of 20 to 32 pixels.
+    width_mult: multiplies every width; results are rounded to multiples of 8. None: the published one. Must be None for
+      ofa_resnet50, whose widths are elastic.
+    resolutions: the elastic input resolutions in pixels, ascending multiples of 4. None: the default of the space.
 
     Raises ValueError that names the argument.
     """

@@ -6,10 +6,10 @@ from ofa_core.space.layers import Layer, make_divisible
 
 
 class ResNetSpace(Space):
-    """Elastic depth, expand ratio and width over ResNet50D (ResNet-50 with a deep stem and average-pool shortcuts).
+    """ResNet50D (ResNet-50 with a deep stem and average-pool shortcuts) with elastic depth, expand ratio and width.
 
-    In `Arch`: d = (stem: 0 or 2, then 0..2 blocks added to each of four stages); e = 18 ratios; w = indices into
-    `width_mults` of the stem's two parts and the four stages.
+    In `Arch`, d is the stem (0 or 2) followed by 0..2 added blocks for each of four stages. e has 18 ratios. w has indices into
+    `width_mults` for the two parts of the stem and the four stages.
     """
 
     width_mults = (0.65, 0.8, 1.0)
@@ -57,7 +57,7 @@ class ResNetSpace(Space):
         assert arch.w is not None  # validated
         mults = [self.width_mults[index] for index in arch.w]
         width = make_divisible(self.stem_width * mults[1])
-        # The width of the stem's first part is half of a stem width that was rounded before.
+        # The width of the stem's first part is half of the rounded stem width.
         half = make_divisible(make_divisible(self.stem_width * mults[0]) // 2)
         stem = [("stem_0", 3, half, 2, False), ("stem_1", half, half, 1, True), ("stem_2", half, width, 1, False)]
         layers: list[Layer] = []

@@ -1,4 +1,4 @@
-"""Stock networks that searched ones are compared with, as lists of layers: MobileNetV2 and MobileNetV3.
+"""Stock networks to compare searched networks with, as lists of layers: MobileNetV2 and MobileNetV3.
 
 MobileNetV2: Inverted Residuals and Linear Bottlenecks (Sandler et al., 2018, https://arxiv.org/abs/1801.04381), table 2.
 Searching for MobileNetV3 (Howard et al., 2019, https://arxiv.org/abs/1905.02244), tables 1 and 2.
@@ -32,11 +32,11 @@ class Stock:
     stem_act: Activation
     rows: tuple[Row, ...]
     last_width: int
-    """Of the 1x1 convolution before pooling."""
+    """Width of the 1x1 convolution before pooling."""
     mix_width: int | None
-    """Features of the linear layer after pooling; MobileNetV2 has none."""
+    """Features of the linear layer after pooling. None for MobileNetV2, which has no such layer."""
     is_v2: bool = False
-    """MobileNetV2: the last width is not narrowed, and a block's middle is a multiple of its input as rounded."""
+    """For MobileNetV2, `last_width` is never reduced, and a block's middle width is a multiple of its rounded input width."""
 
 
 def _v2_rows() -> tuple[Row, ...]:
@@ -101,17 +101,17 @@ STOCK = {
 def stock_layers(family: str, width_mult: float, resolution: int, num_classes: int, total_stride: int = 32) -> list[Layer]:
     """The layers of a stock network.
 
-    family: a key of `STOCK`. width_mult: multiplies all widths, rounded to multiples of 8. resolution: of the input, in pixels.
-    total_stride: of the last map. Less than the published 32 makes the first blocks with stride 2 keep their map instead, as is
-    usual for small images; the stem keeps its stride.
+    family: a key of `STOCK`. width_mult: multiplies all widths; results are rounded to multiples of 8.
+    resolution: input resolution in pixels. total_stride: total stride of the last feature map. Below the published 32, the
+    first blocks of stride 2 get stride 1, as is usual for small images. The stem keeps its stride.
 
-    Raises ValueError, naming the argument, for what is not offered.
+    Raises ValueError, naming the argument, for a value that is not supported.
     """
     if family not in STOCK:
         raise ValueError(f"family: {family!r} is not one of {', '.join(STOCK)}")
     if total_stride not in (2, 4, 8, 16, 32):
         raise ValueError(f"total_stride: {total_stride} is not one of 2, 4, 8, 16, 32")
-    stock, resolution_kept = STOCK[family], 6 - total_stride.bit_length()  # halvings after the stem that are left out
+    stock, resolution_kept = STOCK[family], 6 - total_stride.bit_length()  # number of blocks that lose their stride
 
     def wide(width: int) -> int:
         return make_divisible(width * width_mult)
@@ -130,7 +130,7 @@ def stock_layers(family: str, width_mult: float, resolution: int, num_classes: i
             mid = before.out * V2_EXPAND
         else:
             mid = wide(row.mid)
-        # The published residual connections are where stride is 1 and width does not change; fewer halvings add none.
+        # As published, residual connections are where stride is 1 and the width stays the same. Removed strides add none.
         residual = row.stride == 1 and before.out == out
         layers.append(
             Layer(name=f"block_{i}", kind="mbconv", inp=before.out, mid=mid, out=out, kernel=row.kernel, stride=stride,

@@ -73,12 +73,12 @@ def test_counted_at_once_equals_one_by_one(name):
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(ALL)), st.integers(0, 2**32 - 1))
 def test_cost_is_that_of_the_torch_network(name, seed):
-    """torch counts the convolutions and linear layers that really run, and the parameters that are really there."""
+    """Compares with a torch network: the convolutions and linear layers that run, and the parameters that exist."""
     space = ALL[name]
     arch = space.sample(np.random.default_rng(seed))
     network, cost = shared_net(name).extract(arch), space.cost(arch, CLASSES)
 
-    # Ours leaves out the taps that meet nothing but padding; the published counts do not.
+    # Our depthwise convolution skips taps that only see padding. The published counts include them.
     def plain(x: torch.Tensor, weight: torch.Tensor, stride: int) -> torch.Tensor:
         return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=x.shape[1])
 

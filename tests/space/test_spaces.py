@@ -15,7 +15,7 @@ any_arch = st.sampled_from(sorted(ALL)).flatmap(lambda name: st.tuples(st.just(A
 
 def test_cardinality_is_exact():
     assert get_space("ofa_mbv3", 1.2).cardinality() == 7371**5
-    assert get_space("ofa_proxyless").cardinality() == 7371**5 * 9  # 1.96e20: a sixth stage of one block
+    assert get_space("ofa_proxyless").cardinality() == 7371**5 * 9  # 1.96e20; the sixth stage has one block
     stages = [sum(3**d for d in range(base, base + 3)) for base in (2, 2, 4, 2)]
     assert get_space("ofa_resnet50").cardinality() == 2 * 3**6 * stages[0] * stages[1] * stages[2] * stages[3]
     assert get_space("ofa_resnet50").cardinality() == pytest.approx(2.46e12, rel=2e-3)
@@ -26,7 +26,7 @@ def test_resolutions():
     assert get_space("ofa_mbv3").resolutions == tuple(range(128, 225, 4))
     space = get_space("ofa_mbv3", resolutions=(160, 192))
     assert {space.sample(np.random.default_rng(seed)).r for seed in range(20)} == {160, 192}
-    for resolution in (236, 260):  # released networks run there
+    for resolution in (236, 260):  # resolutions of released networks
         space.validate(space.largest(resolution))
 
 
@@ -76,7 +76,7 @@ def test_published_layout_of_mbv3():
     assert layers["block_0"] == Layer(
         name="", kind="mbconv", inp=16, mid=16, out=16, kernel=3, act="relu", residual=True, resolution=112, bn_eps=1e-5
     )
-    assert layers["block_13"] == Layer(  # first of the fourth stage: stride 1, but 80 to 112 channels
+    assert layers["block_13"] == Layer(  # first block of the fourth stage: stride 1, but 80 to 112 channels
         name="", kind="mbconv", inp=80, mid=480, out=112, kernel=7, act="h_swish", se=120, resolution=14, bn_eps=1e-5
     )
     assert layers["feature_mix"] == Layer(name="", kind="linear", inp=960, out=1280, act="h_swish", resolution=1)
