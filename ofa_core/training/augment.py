@@ -1,8 +1,8 @@
-"""Augmentation of whole batches, in tensors, on the device that trains.
+"""Augmentation of whole batches as tensors, on the training device.
 
-Random resized crops as GoogLeNet has them (https://arxiv.org/abs/1409.4842), mirroring, a small shift, and the brightness and
-saturation jitter ("tf" colour) of Once-for-All's published training. All random numbers come from the step's generator, a fixed
-number of them for equal parameters, so that results repeat on every device and a resumed run sees what it would have seen.
+There are random resized crops as in GoogLeNet (https://arxiv.org/abs/1409.4842), mirroring, a small shift, and the brightness
+and saturation jitter ("tf" colour) of Once-for-All's published training. All random numbers come from the step's generator, and
+equal parameters draw an equal number of them. So results repeat on every device, and a resumed run sees the same images.
 """
 
 import numpy as np
@@ -12,19 +12,19 @@ from torch import Tensor
 from ofa_core.training.params import TrainingParams
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
-"""Width by height of a random crop, drawn uniformly in the logarithm."""
+"""Range of width / height of a random crop. Drawn uniformly in the logarithm."""
 TRIES = 10
-"""Draws of a crop before the largest one within `ASPECT_RATIOS` is taken, in the middle."""
+"""Draws of a crop. If none fits, the largest centre crop within `ASPECT_RATIOS` is used."""
 GREY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in luma (ITU-R BT.601), towards which saturation is changed."""
+"""Weights of red, green and blue in luma (ITU-R BT.601). Saturation changes the distance to it."""
 
 
 def augment(
     images: Tensor, rng: np.random.Generator, params: TrainingParams, resolution: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """uint8 (B, H, W, C), C = 1 or 3, to what networks see: float32 (B, 3, r, r) = x / 127.5 - 1 on `device`.
+    """Turns uint8 (B, H, W, C), C = 1 or 3, into network input: float32 (B, 3, r, r) = x / 127.5 - 1 on `device`.
 
-    Images that are cropped, or of another size than `resolution`, are resampled; the others keep their very bytes.
+    Images are resampled if they are cropped or their size is not `resolution`. Otherwise their pixel values stay exact.
     """
     images = images.to(device, non_blocking=True)
     count, height, width, _ = images.shape
@@ -40,9 +40,9 @@ def augment(
 
 
 def draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], scale: tuple[float, float]) -> np.ndarray:
-    """Random crops of images of a size (height, width): top, left, height, width in whole pixels, int64 (count, 4).
+    """Random crops of images of `size` (height, width): top, left, height, width in whole pixels, int64 (count, 4).
 
-    scale: the crop's share of the image's area, drawn uniformly between these two.
+    scale: range of the crop's share of the image area, drawn uniformly.
     """
     height, width = size
     areas = height * width * rng.uniform(*scale, size=(count, TRIES))
@@ -59,15 +59,15 @@ def draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], scal
 
 
 def resample(images: Tensor, boxes: np.ndarray, resolution: int) -> Tensor:
-    """The boxes of uint8 (B, H, W, C), as `draw_boxes` gives them, (B or 1, 4), to float32 (B, C, r, r), 0..255.
+    """Resizes boxes (B or 1, 4) from `draw_boxes` of images uint8 (B, H, W, C) to float32 (B, C, r, r) in 0..255.
 
-    Pillow's antialiased bilinear filter, at any scale. It is separable: for each image one small matrix for rows and one for
-    columns. That is exact, crops of all sizes go together in two batched products, and results repeat on every device.
+    This is Pillow's antialiased bilinear filter, at any scale. It is separable: each image has one small matrix for rows and
+    one for columns. That is exact, two batched products handle crops of all sizes, and results repeat on every device.
     """
     count, height, width, channels = images.shape
     rows = _filters(boxes[:, 0], boxes[:, 2], height, resolution, images.device)  # (B, r, H)
     columns = _filters(boxes[:, 1], boxes[:, 3], width, resolution, images.device)  # (B, r, W)
-    with torch.autocast(images.device.type, enabled=False):  # half precision has fewer digits than a byte needs
+    with torch.autocast(images.device.type, enabled=False):  # half precision is less precise than a byte
         x = rows @ images.float().view(count, height, width * channels)  # (B, r, W * C)
         x = x.view(count, resolution, width, channels).permute(0, 3, 1, 2).reshape(count, channels * resolution, width)
         x = x @ columns.transpose(1, 2)  # (B, C * r, r)
@@ -75,18 +75,18 @@ def resample(images: Tensor, boxes: np.ndarray, resolution: int) -> Tensor:
 
 
 def _filters(start: np.ndarray, length: np.ndarray, size: int, r: int, device: torch.device) -> Tensor:
-    """Shares of `size` pixels in each of `r` output pixels, of the ranges of `length` pixels from `start`: (B, r, size)."""
+    """Weights (B, r, size) of `size` input pixels in `r` output pixels, for ranges of `length` pixels from `start`."""
     first, span = (torch.from_numpy(numbers).to(device).float()[:, None] for numbers in (start, length))  # (B, 1)
     centres = first + (torch.arange(r, device=device) + 0.5) * span / r  # (B, r)
     pixels = torch.arange(size, device=device) + 0.5
     reach = (span / r).clamp(min=1)[..., None]
     shares = (1 - (pixels - centres[..., None]).abs() / reach).clamp(min=0)  # (B, r, size)
-    shares *= ((pixels > first) & (pixels < first + span))[:, None]  # nothing from outside of the box
+    shares *= ((pixels > first) & (pixels < first + span))[:, None]  # nothing from outside the box
     return shares / shares.sum(-1, keepdim=True)
 
 
 def _shift_and_flip(images: Tensor, rng: np.random.Generator, max_shift: float, flip: bool) -> Tensor:
-    """Random shift (edges repeat) by up to `max_shift` of the sides, and mirroring of half of the images."""
+    """Random shift by up to `max_shift` of the sides, with repeated edges, and mirroring of half of the images."""
     count, height, width, _ = images.shape
     most = round(max_shift * height), round(max_shift * width)
     shifts = [rng.integers(-side, side + 1, size=(count, 1)) for side in most]
@@ -104,7 +104,7 @@ def _shift_and_flip(images: Tensor, rng: np.random.Generator, max_shift: float, 
 
 
 def _colour(x: Tensor, rng: np.random.Generator, brightness: float, saturation: float) -> Tensor:
-    """Brightness, then distance from grey, of each image times 1 +- up to these shares; x: float32 (B, C, r, r), 0..255."""
+    """Multiplies brightness, then distance from grey, of each image by 1 +- up to these shares. x: (B, C, r, r) in 0..255."""
     if brightness:
         x = (x * _factors(x, rng, brightness)).clamp(0, 255)
     if saturation:

@@ -1,4 +1,4 @@
-"""Checkpoints of an unfinished phase: written whole or not at all, read without running code from the file."""
+"""Checkpoints of an unfinished phase. They are written completely or not at all, and reading one runs no code from the file."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,25 +14,25 @@ NAME = "checkpoint.pt"
 
 @dataclass
 class Progress:
-    """Where a phase stands, besides its weights. There is no random state: a step's random numbers follow from its number."""
+    """Progress of a phase, apart from its weights. There is no random state: random numbers follow from the step number."""
 
     step: int = 0
     """Finished steps."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Rows of the loss curve: step, epoch, lr, loss, one for every `HISTORY_STEPS` steps."""
+    """Rows of the loss curve: step, epoch, lr, loss. One row every `HISTORY_STEPS` steps."""
     losses: list[float] = field(default_factory=list)
     """Losses of the steps since the last row."""
     rate_factor: float = 1.0
-    """What the learning rate is multiplied by since losses went astray."""
+    """Factor on the learning rate. Every rollback lowers it."""
     rollbacks: int = 0
-    """How often that happened."""
+    """Number of rollbacks after diverging losses."""
     seconds: float = 0.0
-    """Wall time of the steps, over all runs; steps that were lost count, too."""
+    """Wall time of the steps over all runs, including lost steps."""
 
 
 @dataclass
 class TrainingState:
-    """All that changes while a phase trains."""
+    """Everything that changes while a phase trains."""
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
@@ -40,7 +40,7 @@ class TrainingState:
     progress: Progress = field(default_factory=Progress)
 
     def save(self, folder: Path) -> None:
-        """Writes a checkpoint, in place of the one before."""
+        """Writes a checkpoint. It replaces the previous one."""
         state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "progress": asdict(self.progress)}
         if self.average is not None:
             state["average"] = self.average.state
@@ -48,7 +48,7 @@ class TrainingState:
             torch.save(state, temporary)
 
     def load(self, folder: Path) -> bool:
-        """Goes back to the folder's checkpoint; False where there is none."""
+        """Restores the checkpoint in the folder. Returns False if there is none."""
         path = folder / NAME
         if not path.exists():
             return False

@@ -1,9 +1,9 @@
-"""Training on several processes: one step's images are shared out, gradients are summed, all ranks take the same step.
+"""Training on several processes: they share the images of a step, sum the gradients, and all take the same step.
 
-Processes are started by torchrun (https://docs.pytorch.org/docs/stable/elastic/run.html), on one machine or many, which says to
-each who it is; without it there is one. Every rank draws the same architectures and the same resolution, so the same parameters
-have gradients everywhere, and one sum over all of them, after the last sub-network of a step, is all the communication there
-is. (DistributedDataParallel would sum once for every sub-network, and search the graph for unused parameters each time.)
+torchrun (https://docs.pytorch.org/docs/stable/elastic/run.html) starts the processes, on one machine or several, and sets their
+ranks. Without torchrun there is one process. Every rank draws the same architectures and the same resolution, so the same
+parameters have gradients everywhere. The only communication is one sum of all gradients after the last sub-network of a step.
+DistributedDataParallel would sum once per sub-network, and search the graph for unused parameters each time.
 """
 
 import os
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 TIMEOUT = timedelta(minutes=30)
-"""A rank that has not been heard of for so long ends the run; torchrun starts it again, from the last checkpoint."""
+"""Longest wait for another rank. After that the run ends, and torchrun restarts it from the last checkpoint."""
 
 
 class Group:
-    """The processes that train together, seen from one of them. rank: its number, 0 is the one that writes files."""
+    """The processes that train together, seen from one of them. rank: number of this process. Rank 0 writes files."""
 
     def __init__(self, rank: int, size: int, device: torch.device) -> None:
         self.rank, self.size, self.device = rank, size, device
@@ -38,7 +38,7 @@ class Group:
             dist.barrier()
 
     def sum(self, values: list[float]) -> list[float]:
-        """The sum over all processes of each number."""
+        """The sum of each number over all processes."""
         if self.size == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -48,7 +48,7 @@ class Group:
     def average(self, net: nn.Module) -> None:
         """Sums all gradients over the processes, and averages the running statistics of batch norms.
 
-        Every process has the same parameters with gradients, since all draw the same sub-networks.
+        All processes draw the same sub-networks, so the same parameters have gradients everywhere.
         """
         if self.size > 1:
             buffers = list(net.buffers())
@@ -57,7 +57,7 @@ class Group:
                 buffer /= self.size
 
     def gather(self, values: list[Any]) -> list[Any]:
-        """Items dealt out in turn (the i-th to rank i modulo the number of processes), in their order, on every process."""
+        """Collects items on every process, in their original order. Item i belongs to rank i modulo the number of processes."""
         if self.size == 1:
             return values
         parts: list[list[Any]] = [[] for _ in range(self.size)]
@@ -78,13 +78,13 @@ ALONE = Group(0, 1, torch.device("cpu"))
 
 @contextmanager
 def joined(device: str) -> Iterator[Group]:
-    """The group of this process, as torchrun's variables tell, left when the block ends.
+    """The group of this process, from torchrun's environment variables. The process leaves it at the end of the block.
 
-    device: auto (a GPU where there is one), cpu or cuda. Raises ValueError, naming the parameter, when there is no GPU.
+    device: auto (a GPU if there is one), cpu or cuda. Raises ValueError, naming the parameter, for cuda without a GPU.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("training.device: cuda: torch sees no GPU here (its CPU build sees none)")
+        raise ValueError("training.device: cuda: torch sees no GPU here (a CPU build never sees one)")
     if device == "cpu" or not torch.cuda.is_available():
         chosen = torch.device("cpu")
     else:
@@ -101,10 +101,10 @@ def joined(device: str) -> Iterator[Group]:
 
 
 def _store() -> dist.Store:
-    """The key-value store that torchrun's processes find each other through.
+    """The key-value store through which torchrun's processes find each other.
 
-    On one machine torchrun keeps one store over restarts, where a process may find the address of one that is gone, so keys
-    carry the number of the attempt. Machines count theirs differently, but get a new store each time.
+    On one machine torchrun keeps the store across restarts. It may contain the address of a dead process, so keys include the
+    number of the attempt. Several machines count attempts differently, but get a new store each time.
     """
     store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
     if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":

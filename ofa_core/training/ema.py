@@ -1,13 +1,13 @@
-"""An exponential moving average of a network's state, which is often better than the last state itself."""
+"""An exponential moving average of a network's state. It is often better than the last state."""
 
 import torch
 from torch import Tensor, nn
 
 
 class MovingAverage:
-    """The average over steps of all weights and batch norm statistics, updated by `update`, put in place by `copy_to`.
+    """The average over steps of all weights and batch norm statistics. `update` adds a step; `copy_to` writes it to a network.
 
-    decay: weight of the past. In the first steps it is less, (1 + step) / (10 + step) as in TensorFlow's
+    decay: weight of the past. In the first steps it is at most (1 + step) / (10 + step), as in TensorFlow's
     ExponentialMovingAverage, so that the random start is soon forgotten.
     """
 
@@ -17,11 +17,11 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
-        """Moves towards the network's state after a step (from 0)."""
+        """Moves the average towards the network's state after a step. Steps count from 0."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         new: dict[str, Tensor] = net.state_dict()
         torch._foreach_lerp_(list(self.state.values()), [new[name] for name in self.state], weight)
 
     def copy_to(self, net: nn.Module) -> None:
-        """Replaces the network's state by the average."""
+        """Replaces the network's state with the average."""
         net.load_state_dict(self.state)

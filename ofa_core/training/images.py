@@ -1,4 +1,4 @@
-"""The train and validation images, given out by the batch: small sets in memory as uint8, large ones read from shards."""
+"""Batches of train and validation images. Small sets are in memory as uint8; large sets are read from shards."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from ofa_core.images.shards import Shards
 from ofa_core.nn.inputs import to_input
 
 AHEAD = 4
-"""Steps whose images are read from shards before they are asked for."""
+"""Number of steps whose images are read ahead from shards."""
 
 Batch = tuple[Tensor, Tensor]
 """x (B, 3, r, r) and labels (B,)."""
@@ -35,23 +35,23 @@ class Images:
         return len(self.labels)
 
     def at(self, resolution: int) -> np.ndarray | Shards:
-        """All images at a resolution, uint8 (N, r, r, C): computed at the first call and kept, or in shards."""
+        """All images at a resolution, uint8 (N, r, r, C). Computed at the first call and kept, or in shards."""
         if resolution not in self._resized:
             images = self.images
             self._resized[resolution] = images.resized(resolution) if isinstance(images, Shards) else resize(images, resolution)
         return self._resized[resolution]
 
     def batches(self, resolution: int, batch_size: int, indices: np.ndarray | None = None) -> Sequence[Batch]:
-        """Batches of (x (B, 3, r, r), labels (B,)), in order: of the images of `indices`, or of all.
+        """Batches (x (B, 3, r, r), labels (B,)) in order, of the images at `indices` or of all images.
 
-        Of images in memory they are kept as well, the others are made when they are asked for.
+        For images in memory the batches are kept too. For shards they are made on demand.
         """
         batches = Batches(self, resolution, batch_size, np.arange(len(self)) if indices is None else indices)
         return batches if isinstance(self.images, Shards) else list(batches)
 
 
 class Batches(Sequence[Batch]):
-    """Batches that are made whenever they are asked for, those after it in other threads meanwhile."""
+    """Batches made on demand. The following ones are read in other threads meanwhile."""
 
     def __init__(self, images: Images, resolution: int, batch_size: int, indices: np.ndarray) -> None:
         self.images, self.labels = images.at(resolution), images.labels
@@ -84,10 +84,10 @@ class Batches(Sequence[Batch]):
 
 
 class TrainStream:
-    """Which images a step sees, as a function of the seed and the step alone: a resumed run sees what it would have seen.
+    """The images of each step. They depend only on the seed and the step, so a resumed run sees the same images.
 
-    batch_size: images of a step; this process, the `rank`-th of `size`, sees an equal share of them. seed: numbers that tell
-    runs apart. Every epoch is a permutation of the split; the last incomplete batch is left out.
+    batch_size: images per step. This process, number `rank` of `size`, sees an equal share of them. seed: numbers that identify
+    the run. Every epoch is a permutation of the split without the last incomplete batch.
     """
 
     def __init__(self, images: Images, batch_size: int, seed: list[int], rank: int = 0, size: int = 1) -> None:
@@ -99,7 +99,7 @@ class TrainStream:
         self._reading: dict[int, Callable[[], np.ndarray]] = {}
 
     def indices(self, step: int) -> np.ndarray:
-        """Positions of the images of a step that this process sees (b,)."""
+        """Indices (b,) of the images of a step that this process sees."""
         epoch, within = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, np.random.default_rng([*self.seed, epoch]).permutation(len(self.images))
@@ -108,8 +108,8 @@ class TrainStream:
     def pixels(self, step: int, resolution: int, cropped: bool) -> Tensor:
         """The images of a step for `augment`, uint8 (b, H, W, C).
 
-        cropped: as they are stored, for random crops to be taken of them; else, if in memory, resized to the resolution.
-        Those of the steps that follow are read from shards meanwhile.
+        cropped: returns them as stored, for random crops. Otherwise images in memory are resized to the resolution.
+        Meanwhile, the images of the following steps are read from shards.
         """
         source = self.images.images
         if not isinstance(source, Shards):

@@ -1,7 +1,7 @@
-"""Progressive shrinking: what a phase samples, and how its starting weights are made ready.
+"""Progressive shrinking: what a phase samples, and how its starting weights are prepared.
 
-Once-for-All, section 3.4: elastic kernel size first, then depth, then width; each phase starts from the one before and keeps
-sampling everything that was elastic already.
+Once-for-All, section 3.4: first elastic kernel size, then depth, then width. Each phase starts from the previous one and keeps
+sampling everything that is already elastic.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from ofa_core.training.loop import Sampler
 from ofa_core.training.params import FIELDS, PhaseParams
 
 ArchSampler = Callable[[np.random.Generator, int], list[Arch]]
-"""(generator, resolution) -> the sub-networks of a step."""
+"""Maps (generator, resolution) to the sub-networks of a step."""
 
 
 def full_choices(space: Space) -> dict[str, list[int]]:
-    """What the full network supports, by phase parameter: the last choice of everything."""
+    """The choices of the full network, by phase parameter: the last choice of everything."""
     return {FIELDS[gene.field]: [int(max(gene.choices))] for gene in reversed(space.genes)}
 
 
 def phase_choices(phase: PhaseParams) -> dict[str, list[int]]:
-    """What a network supports after a phase, by phase parameter."""
+    """The choices that a network supports after a phase, by phase parameter."""
     return {field: list(getattr(phase, field)) for field in FIELDS.values()}
 
 
 def phase_corners(space: Space, phase: PhaseParams) -> dict[str, Arch]:
-    """The smallest and the largest sub-network that a phase samples, by these names."""
+    """The sub-networks `smallest` and `largest` of a phase, by name."""
     corners = {}
     for name, pick in (("smallest", 0), ("largest", -1)):
         code = np.array([[choices[pick] for choices in phase.choices(space)]])
@@ -39,15 +39,15 @@ def phase_corners(space: Space, phase: PhaseParams) -> dict[str, Arch]:
 
 
 def full_sampler(space: Space) -> ArchSampler:
-    """Always the full network, at the step's resolution."""
+    """A sampler that always gives the full network, at the step's resolution."""
     return lambda rng, resolution: [space.largest(resolution)]
 
 
 def phase_sampler(space: Space, phase: PhaseParams) -> ArchSampler:
-    """Random sub-networks within a phase's choices, uniform and independent for every gene; after the phase's largest and
-    smallest ones where it samples by the sandwich rule.
+    """A sampler of random sub-networks within a phase's choices, uniform and independent for every gene.
 
-    Raises ValueError that names the parameter when a choice is not of the space, or none is left for a gene.
+    With the sandwich rule, the phase's largest and smallest sub-networks come first.
+    Raises ValueError, naming the parameter, if a choice is not in the space or a gene has no choice left.
     """
     allowed = phase.choices(space)
 
@@ -61,11 +61,11 @@ def phase_sampler(space: Space, phase: PhaseParams) -> ArchSampler:
 
 
 def in_supernet(net: SuperNetwork, sample: ArchSampler) -> Sampler:
-    """What `train` takes: the layers of the sampled sub-networks of a super-network."""
+    """A sampler for `train`: gives the layers of the sampled sub-networks of a super-network."""
     return lambda rng, resolution: [net.space.layers(arch, net.num_classes) for arch in sample(rng, resolution)]
 
 
 def sort_for_phase(net: SuperNetwork, phase: PhaseParams, supported_expand_ratios: list[int]) -> None:
-    """Sorts channels by importance before a phase that adds narrower widths, so that these keep the most important ones."""
+    """Sorts channels by importance before a phase that adds narrower widths. These then keep the most important channels."""
     if set(phase.expand_ratios) - set(supported_expand_ratios):
         sort_channels(net, supported_expand_ratios)

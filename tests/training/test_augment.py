@@ -1,4 +1,4 @@
-"""Augmentation of batches of real photos: what it may change, what it must not, and that it repeats."""
+"""Augmentation of batches of real photos: what it may change, what it must not change, and that it repeats."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def run(images: Tensor, params: TrainingParams, resolution: int = SIDE, seed: in
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
-    """Network input (B, 3, r, r) as the pixel values it stands for, (B, r, r, 3)."""
+    """Converts network input (B, 3, r, r) back to pixel values (B, r, r, 3)."""
     return ((x + 1) * 127.5).permute(0, 2, 3, 1).numpy()
 
 
@@ -79,7 +79,7 @@ def test_shifts_move_whole_images(photos: Tensor, flip: bool, height: int, width
 
 @pytest.mark.parametrize("resolution", [24, 64, 100])
 def test_a_crop_is_pillows(photos: Tensor, resolution: int) -> None:
-    """Each crop equals Pillow's, antialiased, but for its rounding after rows and after columns."""
+    """Each crop equals Pillow's antialiased crop, except for Pillow's rounding after rows and after columns."""
     boxes = draw_boxes(np.random.default_rng(1), len(photos), (SIDE, SIDE), (0.08, 1.0))
     found = resample(photos, boxes, resolution).permute(0, 2, 3, 1).numpy()
     for image, (top, left, height, width), out in zip(photos.numpy(), boxes, found, strict=True):
@@ -106,10 +106,10 @@ def test_crops_have_the_scales_and_ratios_asked_for() -> None:
     assert ASPECT_RATIOS[0] - 0.02 < ratios.min() < 0.76
     assert 1.32 < ratios.max() < ASPECT_RATIOS[1] + 0.02
     assert np.log(ratios).mean() == pytest.approx(0, abs=0.01)
-    # Below 3/4 of the area every ratio fits, so there shares are uniform; above, wide and tall draws are drawn again.
+    # Below 3/4 of the area every ratio fits, so shares are uniform. Above, draws that are too wide or too tall are repeated.
     counts = np.histogram(shares, np.linspace(0.1, 0.7, 7))[0]
     assert counts.max() / counts.min() < 1.1
-    # Places are uniform over what is left beside the crop.
+    # Positions are uniform over the space that the crop leaves.
     room = top[height < 200] / (224 - height[height < 200])
     assert room.mean() == pytest.approx(0.5, abs=0.01)
     narrow = draw_boxes(np.random.default_rng(0), 1000, (224, 224), (0.5, 0.5))
@@ -131,7 +131,7 @@ def test_brightness_and_saturation(photos: Tensor) -> None:
     found = to_bytes(run(photos, replace(PLAIN, saturation=0.5)))
     grey = pixels @ [[0.299], [0.587], [0.114]]
     assert np.abs(found - (grey + (pixels - grey) * factors).clip(0, 255)).max() < 1e-3
-    # Published strength: values stay in range, and images that are grey stay so.
+    # At the published strength, values stay in range and grey images stay grey.
     both = replace(SHARED, crop_scale=(0.08, 1.0), brightness=32 / 255, saturation=0.5)
     x = run(photos, both)
     assert x.min() >= -1
@@ -148,7 +148,7 @@ def test_equal_seeds_give_equal_bytes(photos: Tensor) -> None:
     assert x.shape == (48, 3, 48, 48)
     assert x.dtype == torch.float32
     assert x.is_contiguous(memory_format=torch.channels_last)
-    # Autocast of the step around it must not reach into it.
+    # Autocast around the step must not affect it.
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(run(photos, everything, 48), x)
 

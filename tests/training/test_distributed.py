@@ -1,4 +1,4 @@
-"""Two processes that train together, started by torchrun, against one that does their work alone."""
+"""Two processes that train together under torchrun, compared with one process that does their work."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tests.small_training import SHARED, fresh, train_supernet
 
 
 def run(processes: int, dataset: Path, folder: Path, *more: str) -> Path:
-    """Runs tests/ranks.py under torchrun; returns its folder."""
+    """Runs tests/ranks.py under torchrun. Returns its folder."""
     folder.mkdir()
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--max-restarts=1"]
     command = [sys.executable, *launcher, "-m", "tests.ranks", str(dataset), str(folder), *more]
@@ -27,12 +27,12 @@ def run(processes: int, dataset: Path, folder: Path, *more: str) -> Path:
 
 
 def test_two_processes_are_one_with_ghost_batch_norm(dataset: Path, tmp_path: Path) -> None:
-    """Two processes at half the batch end as one that normalises the same two halves separately, over 20 steps."""
+    """Two processes with half the batch give the same weights as one that normalises the two halves separately (20 steps)."""
     one, two = run(1, dataset, tmp_path / "one"), run(2, dataset, tmp_path / "two")
     weights = [load_file(folder / "net.safetensors") for folder in (one, two)]
     start = fresh().state_dict()
     for name, value in weights[0].items():
-        # Running statistics are averages over halves here and one half after the other there.
+        # Two processes average running statistics over both halves. One process updates them half by half.
         if "running" not in name:
             torch.testing.assert_close(weights[1][name], value, rtol=1e-6, atol=1e-9)
     assert any(not torch.equal(value, start[name]) for name, value in weights[0].items())
@@ -42,7 +42,7 @@ def test_two_processes_are_one_with_ghost_batch_norm(dataset: Path, tmp_path: Pa
 
 
 def test_a_lost_process_is_restarted(dataset: Path, tmp_path: Path) -> None:
-    """torchrun starts all processes again, which go on from the last checkpoint to the very weights of an unbroken run."""
+    """torchrun restarts all processes. They resume from the last checkpoint and end with the weights of an unbroken run."""
     whole, broken = run(2, dataset, tmp_path / "whole"), run(2, dataset, tmp_path / "broken", "10")
     assert (broken / "died").exists()
     assert files.md5(broken / "net.safetensors") == files.md5(whole / "net.safetensors")

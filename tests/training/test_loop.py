@@ -1,4 +1,4 @@
-"""Training on real images: schedule, streams, phases, repeatability, resuming, evaluation, files."""
+"""Training on real images: schedule, streams, phases, repeatability, resuming, evaluation and files."""
 
 import itertools
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_every_epoch_is_a_permutation(dataset: Path) -> None:
     epochs = [np.concatenate([stream.indices(step) for step in range(e * 10, e * 10 + 10)]) for e in range(2)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(320))] * 2
     assert (epochs[0] != epochs[1]).any()
-    # A step's images follow from its number alone.
+    # The images of a step depend only on its number.
     assert (TrainStream(images, 32, [0, 1]).indices(13) == stream.indices(13)).all()
     with pytest.raises(ValueError, match=r"batch_size: 400 is more than the 320"):
         TrainStream(images, 400, [0])
@@ -68,7 +68,7 @@ def test_phase_samples_its_choices_only() -> None:
 
 
 def test_training_repeats_and_resumes(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after any step and started again, training ends with the very weights of an uninterrupted run."""
+    """Training that is killed after any step and restarted ends with exactly the weights of an uninterrupted run."""
     monkeypatch.setattr(loop, "HISTORY_STEPS", 3)
     images = Images(dataset, "train")
     teacher = Teacher(net=fresh(9).extract(SPACE.largest()).eval(), weight=1.0)
@@ -148,7 +148,7 @@ def test_sorting_keeps_what_was_supported(dataset: Path) -> None:
         sort_for_phase(net, PHASE, [6])
         torch.testing.assert_close(net(x), before, rtol=1e-4, atol=1e-5)
         sorted_state = state_bytes(net)
-        sort_for_phase(net, PHASE, phase_choices(PHASE)["expand_ratios"])  # nothing new: nothing moves
+        sort_for_phase(net, PHASE, phase_choices(PHASE)["expand_ratios"])  # no narrower width, so nothing moves
     assert state_bytes(net) == sorted_state
 
 
@@ -180,7 +180,7 @@ def test_collected_architectures(dataset: Path) -> None:
 
 
 def test_promising_architectures_are_of_every_size() -> None:
-    """Chosen by a predictor for which more depth, and nothing else, is better."""
+    """The predictor rates networks by depth only."""
     known = sample_archs(SPACE, 40, seed=0)
     predictor = AccuracyPredictor.fit(SPACE, known, np.array([0.5 + 0.02 * sum(arch.d) for arch in known]), seed=0)
     chosen = promising_archs(predictor, known, 8, seed=0)
@@ -248,7 +248,7 @@ def test_bfloat16_learns(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_fine_tuning_improves_a_sub_network(dataset: Path, tmp_path: Path) -> None:
-    """A sub-network of a hardly trained super-network learns the train images when it trains alone."""
+    """A sub-network of a barely trained super-network learns the train images when it trains alone."""
     images, net, arch = Images(dataset, "train"), fresh(), SPACE.smallest(20)
     full = net.extract(SPACE.largest()).eval()
     alone = net.extract(arch)

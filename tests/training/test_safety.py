@@ -1,4 +1,4 @@
-"""Training is safe: losses that go astray, termination, a full disk."""
+"""Safety of training: diverging losses, termination, a full disk."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ from tests.small_training import SCHEDULE, SHARED, fresh, state_bytes, train_sup
 
 
 def test_astray_losses_roll_back_and_then_stop(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An injected NaN takes training to the last checkpoint at half the rate; too many end it, with a checkpoint left."""
+    """An injected NaN sends training back to the last checkpoint at half the rate. Too many stop it, with a checkpoint left."""
     images = Images(dataset, "train")
     step, calls = loop._accumulate, itertools.count()
 
@@ -62,7 +62,7 @@ def test_sudden_losses_roll_back(dataset: Path, tmp_path: Path, monkeypatch: pyt
     ],
 )
 def test_a_spike_is_above_guessing(loss: float, before: float | None, astray: bool) -> None:
-    """Late in training single batches are many times above a mean near zero; ten classes: guessing has 2.3."""
+    """Late in training, single batches can be far above a mean near zero. For ten classes, guessing has a loss of 2.3."""
     progress = Progress(history=[] if before is None else [{"loss": before}])
     assert loop._astray(loss, progress, 5.0, 10) == astray
 
