@@ -1,8 +1,8 @@
-"""A step of quantisation-aware training against one in float: forward and backward pass of a searched network.
+"""Times a step of quantisation-aware training against a step in float: forward and backward pass of a searched network.
 
     python -m benchmarks.aware_step build/specialized/fast/post.safetensors
 
-Processor time of one thread, in turns, medians; random images.
+Prints medians of CPU time on one thread. The networks take turns. Images are random.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from ofa_core.training.evaluation import use_threads
 
 
 def main() -> None:
-    """Prints milliseconds, and the ratio to float."""
+    """Prints milliseconds and the ratio to float."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", type=Path)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=9, help="after one that does not count")
+    parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after one warm-up")
     args = parser.parse_args()
     use_threads(1)
     net, arch = load_network(args.network)

@@ -1,9 +1,9 @@
-"""What post-training quantisation costs by method of calibration, beside the converter's own.
+"""Compares the calibration methods of post-training quantisation with the converter's calibration.
 
     python -m benchmarks.calibration build/specialized/fast/post.safetensors build/baselines/v3_small_0.5.safetensors
 
-For every network and form of hard swish: top1 on val images of the packed data set, the share of them to which the uint8 file
-gives the float network's class, and the mean squared difference of its probabilities to the float network's. XNNPACK's kernels.
+For each network and form of hard swish it prints top1 on val images of the packed data set, the share of images for which the
+uint8 file gives the float network's class, and the mean squared difference between their probabilities. Kernels: XNNPACK.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from ofa_core.runtime.tflite import TFLiteModel
 
 
 def compare(net: Network, calibration: np.ndarray, images: np.ndarray, labels: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Rows: form, calibration, top1, agreement, squared_difference. calibration, images: uint8 (n, r, r, 3)."""
+    """Yields rows: form, calibration, top1, agreement, squared_difference. calibration, images: uint8 (n, r, r, 3)."""
     expected = torch_probabilities(net, images)
 
     def row(form: str, method: str, got: np.ndarray) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def by_converter(network: TFNetwork, images: np.ndarray) -> bytes:
 def main() -> None:
     """Prints a table, or JSON with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="+", type=Path, help="files of the stages specialize and train_baselines")
+    parser.add_argument("networks", nargs="+", type=Path, help="output files of the stages specialize and train_baselines")
     parser.add_argument("--calibration-images", type=int, default=200, help="train images")
     parser.add_argument("--images", type=int, default=1000, help="val images")
-    parser.add_argument("--seed", type=int, default=0, help="which train images")
+    parser.add_argument("--seed", type=int, default=0, help="selects the train images")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     train, val = load_split(paths.DATASET, "train"), load_split(paths.DATASET, "val")

@@ -1,6 +1,6 @@
-"""Two ways to prepare a network for integers, after Nagel et al. 2019 (https://arxiv.org/abs/1906.04721): do they help here?
+"""Two corrections before quantisation, from Nagel et al. 2019 (https://arxiv.org/abs/1906.04721), to test whether they help.
 
-Both return a changed copy of a stand-alone network that `export_network` takes like any other.
+Both return a changed copy of a stand-alone network. `export_network` accepts it like any other network.
 """
 
 import copy
@@ -16,21 +16,21 @@ from ofa_core.nn.network import Network
 from ofa_core.quantization.grid import quantize_weight
 
 MOST = 16.0
-"""Most that a channel is amplified."""
+"""Largest amplification of a channel."""
 CLIP = 6.0
-"""Of ReLU6."""
+"""Upper limit of ReLU6."""
 
 
 @torch.no_grad()
 def correct_biases(network: Network, x: Tensor) -> Network:
-    """Bias correction (section 4.2): what rounding the weights adds to a channel's mean is taken off its bias.
+    """Bias correction (section 4.2): subtracts from each bias the shift of the channel's mean caused by rounding the weights.
 
-    x: calibration images (n, 3, r, r). Means are measured, layer after layer: each convolution gets what the rounded and
-    corrected ones before it compute, so it makes up for all of them. Activations are not rounded.
+    x: calibration images (n, 3, r, r). Means are measured layer by layer. The input of each convolution comes from the rounded
+    and corrected layers before it, so it corrects their errors too. Activations are not rounded.
     """
     corrected, rounded = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
     for part in _convolutions(rounded):
-        # Scales are those of output channels, so batch norm's factor, which is folded in later, changes nothing.
+        # Scales are per output channel, so folding in batch norm's factor later changes nothing.
         part.weight.copy_(quantize_weight(part.weight))
     exact, coarse = x, x
     for layer in network.active:
@@ -46,13 +46,13 @@ def correct_biases(network: Network, x: Tensor) -> Network:
 
 @torch.no_grad()
 def equalise(network: Network, x: Tensor) -> Network:
-    """Cross-layer equalisation (section 4.1) of expansions, in the one direction that leaves a ReLU6 network as it is.
+    """Cross-layer equalisation (section 4.1) of expansions, in the one direction that preserves a ReLU6 network.
 
-    The paper evens out the weights of two layers, for weights with one scale a layer. Here each output channel has its own, so
-    scaling it costs nothing, and the next layer is depthwise, whose every channel has its own as well. What is won is the
-    activation between them, with one scale for all channels: each is amplified until its largest value on the images x
-    (n, 3, r, r) is 6, at most `MOST` times, and the depthwise kernel divided. Larger values than any on x are clipped.
-    Layers with other activations than ReLU6 stay as they are.
+    The paper equalises the weights of two layers when each layer has one scale. Here every output channel has its own scale, so
+    scaling a channel costs nothing. The same holds for the next, depthwise layer. The gain is in the activation between them,
+    which has one scale for all channels. Each channel is amplified until its largest value on the images x (n, 3, r, r) is 6,
+    by at most `MOST`, and its depthwise kernel is divided by the same factor. Values larger than any on x are clipped. Layers
+    without ReLU6 do not change.
     """
     changed = copy.deepcopy(network).eval()
     for layer in network.active:
@@ -77,7 +77,7 @@ def _mean(part: nn.Module, name: str, layer: object, x: Tensor) -> Tensor:
 
 
 def _seen(part: nn.Module, name: str, layer: object, x: Tensor, what: Callable[[Tensor], Tensor]) -> Tensor:
-    """`what` of the output of a submodule, before its activation, when the part runs on x."""
+    """`what` applied to the output of a submodule, before its activation, while the part runs on x."""
     found: list[Tensor] = []
     with _watched(part.get_submodule(name), lambda y: found.append(what(y))):
         part(x, layer)

@@ -1,8 +1,8 @@
-"""Seconds for the exact MACs and parameters of many random architectures.
+"""Times the exact count of MACs and parameters of many random architectures.
 
     python -m benchmarks.costs [--space ofa_mbv3] [--archs 100000] [--repeats 5]
 
-Timed is `count_costs` on ready `Arch` objects, tables of layer costs included; the median of the repeats is printed.
+Times `count_costs` on existing `Arch` objects, including its tables of layer costs. Prints the median of the repeats.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from ofa_core.space.registry import SPACES, get_space
 
 
 def main() -> None:
-    """Reads the command line, times, prints."""
+    """Reads the command line, measures and prints."""
     parser = argparse.ArgumentParser(description="time the vectorised cost of random architectures")
     parser.add_argument("--space", choices=SPACES, default="ofa_mbv3")
     parser.add_argument("--archs", type=int, default=100_000)

@@ -1,10 +1,10 @@
-"""The share of a training step that is spent on its images: picking, reading, augmenting.
+"""Measures the share of a training step that is spent on images: selecting, reading and augmenting them.
 
     python -m benchmarks.data_path [--params params.yaml] [--side 28] [--channels 1] [--rounds 40]
 
-Noise in the place of photos, at the profile's batch size and largest resolution; a step is one forward and backward pass of the
-space's largest sub-network, so with more sub-networks a step the share is smaller. Processor time of one thread, so that other
-work on the machine does not count; work of the threads that read shards does.
+Images are noise, at the profile's batch size and largest resolution. A step is one forward and backward pass of the largest
+sub-network; with more sub-networks per step the share is smaller. Times are CPU time with one torch thread, so other work on
+the machine does not count. Work of the threads that read shards counts.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from ofa_core.training.images import Images, TrainStream
 from ofa_core.training.params import TrainingParams
 
 IMAGES = 2048
-"""Of the set, whole batches of which are drawn."""
+"""Number of images in the set. Whole batches are drawn from it."""
 
 
 def packed(folder: Path, kind: str, images: np.ndarray) -> Images:
-    """The images as a train split in memory, or in shards of a format."""
+    """Packs the images as a train split, in memory or in shards."""
     path, labels = folder / kind / "data.npz", np.arange(len(images)) % 10
     if kind == "memory":
         pack(path, dict.fromkeys(SPLITS, (images, labels)), list("0123456789"))
@@ -46,7 +46,7 @@ def packed(folder: Path, kind: str, images: np.ndarray) -> Images:
 
 
 def milliseconds(work: Callable[[int], object], rounds: int) -> float:
-    """Processor time of one round, of which the first is not counted."""
+    """CPU time of one round, without the first round."""
     work(0)
     started = time.process_time()
     for i in range(1, rounds + 1):
@@ -55,10 +55,10 @@ def milliseconds(work: Callable[[int], object], rounds: int) -> float:
 
 
 def main() -> None:
-    """Reads the command line, times, prints."""
+    """Reads the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--side", type=int, default=28, help="of stored images")
+    parser.add_argument("--side", type=int, default=28, help="side of stored images in pixels")
     parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
     parser.add_argument("--rounds", type=int, default=40)
     args = parser.parse_args()

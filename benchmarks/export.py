@@ -1,10 +1,10 @@
-"""Float against integer files: whole networks, and layer by layer, on this machine.
+"""Times float against integer files on this machine: whole networks, and layer by layer.
 
     python -m benchmarks.export NET.safetensors                 # a network of this pipeline
-    python -m benchmarks.export net.config weights              # a published one
-    python -m benchmarks.export NET.safetensors --other x.tflite  # beside a file that something else converted from it
+    python -m benchmarks.export net.config weights              # a published network
+    python -m benchmarks.export NET.safetensors --other x.tflite  # also a file from another converter
 
-Files take turns on one thread, so that a busy minute of the machine does not hit one only.
+Files take turns on one thread, so a busy minute of the machine does not affect just one file.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from ofa_core.space.layers import Layer
 
 
 def whole(net: Network, others: list[Path], seconds: float) -> dict[str, float]:
-    """Milliseconds of the whole network in every form, and of other files."""
+    """Milliseconds of the whole network in every format, and of other files."""
     resolution = net.active[0].resolution
     noise = np.random.default_rng(0).integers(0, 256, (8, resolution, resolution, 3), dtype=np.uint8)
     swishes = any(layer.act == "h_swish" for layer in net.active)
@@ -43,7 +43,7 @@ def whole(net: Network, others: list[Path], seconds: float) -> dict[str, float]:
 
 
 def layers(net: Network, seconds: float) -> list[dict[str, object]]:
-    """Milliseconds of every distinct layer, alone in a file, float and int8, the slowest gain first."""
+    """Milliseconds of every distinct layer, alone in a file, in float and int8. The layer that gains least comes first."""
     distinct: dict[str, Layer] = {layer.key: layer for layer in net.active}
     contents = {(key, dtype): layer_file(layer, dtype) for key, layer in distinct.items() for dtype in ("float32", "uint8")}
     timings = time_in_turns({" ".join(name): content for name, content in contents.items()}, seconds=seconds)
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="+", type=Path)
     parser.add_argument("--other", nargs="*", type=Path, default=[], help="TFLite files of the same network")
-    parser.add_argument("--seconds", type=float, default=0.1, help="of runs with each of 5 interpreters of a file")
+    parser.add_argument("--seconds", type=float, default=0.1, help="seconds of runs in each of 5 interpreters per file")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     net = load_specialized(*args.network) if len(args.network) == 2 else load_network(args.network[0])[0]

@@ -1,12 +1,12 @@
-"""A latency table at ImageNet's size, of ofa_mbv3 at width 1.0 on this machine: how well it predicts whole networks.
+"""Tests how well an ImageNet-size latency table of this machine (ofa_mbv3, width 1.0) predicts whole networks.
 
     python -m benchmarks.latency_table [--dtypes uint8 float32] [--resolutions 160 224] [--networks 40] [--instances 3]
         [--milliseconds 60] [--predictor ../shared/data/ofa/acc_predictor.pth] [--work .work/latency_table]
 
-For each data type all layers are measured, then random whole networks: every second one fits the correction, the others check
-it, before and after. At the end the networks that the search finds at several budgets, between the fastest network and the
-slowest, are measured as well; none of them was used for the fit. Stopped and called again with the same arguments, it goes on
-where it was. For figures, run it with nothing else running; one data type at two resolutions takes some minutes.
+For each data type it measures all layers, then random whole networks. Every second network fits the correction; the others
+check the table before and after the correction. Last, it measures the networks that the search finds at several budgets
+between the fastest and the slowest network. None of these is part of the fit. If stopped, it resumes when called with the same
+arguments. For numbers to publish, run it with nothing else running. One data type at two resolutions takes some minutes.
 """
 
 import argparse
@@ -31,18 +31,18 @@ from ofa_core.space.registry import get_space
 
 CLASSES = 1000
 PLACES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
-"""Budgets of the searched networks, from the fastest network's latency (0) to the slowest's (1)."""
+"""Budgets of the searched networks, as fractions from the fastest (0) to the slowest (1) network's latency."""
 
 
 def winners(space: Space, predictor: Predictor, table: LatencyTable) -> list[Arch]:
-    """The different networks that the search finds at `PLACES`."""
+    """The distinct networks that the search finds at `PLACES`."""
     lowest, highest = cost_range(space, AdditiveCost.latency(space, table, space.resolutions))
     budgets = [lowest + place * (highest - lowest) for place in PLACES]
     return list(dict.fromkeys(search(space, predictor, table, budget_ms=budget).arch for budget in budgets))
 
 
 def show(name: str, found: dict[str, float]) -> None:
-    """One line of `accuracy`."""
+    """Prints the result of `accuracy` as one line."""
     print(
         f"{name:36} MAPE {found['mape']:7.2%}   within 5 % {found['within_5_percent']:6.1%}   "
         f"within 10 % {found['within_10_percent']:6.1%}   tau {found['kendall_tau']:.3f}",
@@ -81,9 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtypes", nargs="+", choices=get_args(Dtype), default=list(get_args(Dtype)))
     parser.add_argument("--resolutions", nargs="+", type=int, default=[160, 224])
-    parser.add_argument("--networks", type=int, default=40, help="random whole networks, half of them to fit")
+    parser.add_argument("--networks", type=int, default=40, help="random whole networks; half of them fit the correction")
     parser.add_argument("--instances", type=int, default=3)
-    parser.add_argument("--milliseconds", type=float, default=60, help="of timed runs in each instance")
+    parser.add_argument("--milliseconds", type=float, default=60, help="duration of the timed runs in each instance")
     parser.add_argument("--predictor", type=Path, default=Path("../shared/data/ofa/acc_predictor.pth"))
     parser.add_argument("--work", type=Path, default=Path(".work/latency_table"))
     args = parser.parse_args()

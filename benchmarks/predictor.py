@@ -1,10 +1,10 @@
-"""The accuracy predictor on really measured ImageNet sub-networks, with and without the networks' size among its features.
+"""Tests the accuracy predictor on measured ImageNet sub-networks, with and without network size as a feature.
 
     python -m benchmarks.predictor ofa_mbv3_w1.0_imagenet_top1.csv [--splits 3]
 
-The file has the columns ks, e, d, r and top1 in percent (IntelLabs/DyNAS-T, 2,223 sub-networks of ofa_mbv3). Of each random
-split 1,000 are fitted and 400 tested. Printed are the root mean square error in points, Kendall's tau, and the share that 90 %
-intervals hold, of the 400 and of all that were not fitted.
+The file has the columns ks, e, d, r and top1 in percent (IntelLabs/DyNAS-T, 2,223 sub-networks of ofa_mbv3). Each random split
+fits 1,000 networks and tests 400. It prints the root mean square error in percentage points, Kendall's tau, and the coverage of
+90 % intervals, on the 400 and on all networks outside the fit.
 """
 
 import argparse
@@ -25,12 +25,12 @@ FITTED, TESTED = 1000, 400
 
 
 def without_size(*args: Any) -> dict[str, np.ndarray]:
-    """The features less the size."""
+    """The features without the size."""
     return {group: values for group, values in encode_features(*args).items() if group != "size"}
 
 
 def run(archs: list[Arch], top1: np.ndarray, seed: int) -> str:
-    """Fits and tests one split; a line of results."""
+    """Fits and tests one split. Returns a line of results."""
     order = np.random.default_rng(seed).permutation(len(archs))
     unseen = order[FITTED:]
     predictor = AccuracyPredictor.fit(get_space("ofa_mbv3", 1.0), [archs[i] for i in order[:FITTED]], top1[order[:FITTED]])

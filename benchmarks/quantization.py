@@ -1,13 +1,14 @@
-"""What integer files lose, and whether anything wins it back: trained networks, published weights, corrections.
+"""Measures the accuracy loss of integer files, and whether corrections recover it, on trained and published networks.
 
     python -m benchmarks.quantization trained WORK [--data build/data/classification.npz] [--epochs 2]
     python -m benchmarks.quantization photos PHOTOS.zip NET.config WEIGHTS [--splits 3] [--options none ...] [--kernels]
     python -m benchmarks.quantization mixed WORK [--data build/data/classification.npz]
 
-trained: a ReLU6 network without squeeze-excite and an h-swish one with it, of the spaces ofa_small and ofa_small_se, trained
-from nothing; WORK keeps them. Scored on all test images, calibrated on 200 of train. photos: a published ImageNet network,
-calibrated on one random half of the photos and scored on the other, and the other way round, for several halves; --kernels
-compares XNNPACK with the reference kernels on 100 of them instead. mixed: what `export.choose_float` does to the small ones.
+trained: a ReLU6 network without squeeze-excite (space ofa_small) and an h-swish network with it (ofa_small_se), trained from
+  scratch and kept in WORK. Calibrated on 200 train images, scored on all test images.
+photos: a published ImageNet network. Calibrated on a random half of the photos and scored on the other half, then the reverse,
+  for several splits. --kernels instead compares XNNPACK with the reference kernels on 100 photos.
+mixed: the effect of `export.choose_float` on the small networks.
 """
 
 import argparse
@@ -50,20 +51,20 @@ from ofa_core.training.params import TrainingParams
 
 SUBNET = SubnetParams(kernel_size=3, depth=2, expand_ratio=4, resolution=28)
 FORMS: Mapping[str, tuple[HardSwish, ...]] = {"ofa_small": ("composed",), "ofa_small_se": ("composed", "fused")}
-"""The spaces of the small networks, and forms of hard swish that make a difference there."""
+"""Spaces of the small networks, and the forms of hard swish that matter for each."""
 CALIBRATION_IMAGES, OTHERS = 200, 500
-"""Train images to calibrate with, and to choose layers with."""
+"""Numbers of train images for calibration, and for choosing layers."""
 OPTIONS: Mapping[str, Callable[[Network, torch.Tensor], Network]] = {
     "none": lambda net, x: net,
     "bias correction": correct_biases,
     "equalisation": equalise,
     "both": lambda net, x: correct_biases(equalise(net, x), x),
 }
-"""What is done to a network before it is quantised, given calibration images (n, 3, r, r)."""
+"""Changes to a network before it is quantised, given calibration images (n, 3, r, r)."""
 
 
 class Scored(NamedTuple):
-    """Images uint8 (n, r, r, 3) and labels (n,) to score on; images to calibrate with, and others to choose layers with."""
+    """Images uint8 (n, r, r, 3) and labels (n,) for scoring, images for calibration, and images for choosing layers."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -72,7 +73,7 @@ class Scored(NamedTuple):
 
 
 def trained(space_name: str, data: Path, epochs: float, work: Path) -> Network:
-    """A small sub-network of a space, trained from nothing on a packed data set; WORK keeps it and its checkpoints."""
+    """A small sub-network of a space, trained from scratch on a packed data set. `work` keeps it and its checkpoints."""
     path = work / f"{space_name}_{epochs:g}.safetensors"
     if path.exists():
         return load_layers(path)
@@ -92,7 +93,7 @@ def trained(space_name: str, data: Path, epochs: float, work: Path) -> Network:
 
 
 def packed(data: Path, resolution: int) -> Scored:
-    """The test split, and train images to calibrate with."""
+    """The test split for scoring, and train images for calibration."""
     train, test = load_split(data, "train"), load_split(data, "test")
     chosen = np.random.default_rng(0).choice(len(train.labels), CALIBRATION_IMAGES, replace=False)
     rest = np.setdiff1d(np.arange(len(train.labels)), chosen)[:OTHERS]
@@ -102,7 +103,7 @@ def packed(data: Path, resolution: int) -> Scored:
 
 
 def photos(archive: Path, resolution: int, splits: int) -> Iterator[tuple[str, Scored]]:
-    """Photos of an archive with images/ and labels.csv: each half to score on, the other one to calibrate with."""
+    """Photos from an archive with images/ and labels.csv. Each half is scored in turn, with the other half for calibration."""
     side = round(resolution / 0.875)
     with zipfile.ZipFile(archive) as stored:
         table = pd.read_csv(BytesIO(stored.read("labels.csv")))
@@ -116,8 +117,10 @@ def photos(archive: Path, resolution: int, splits: int) -> Iterator[tuple[str, S
 
 
 def compare(net: Network, data: Scored, form: HardSwish, options: Sequence[str]) -> list[dict[str, object]]:
-    """A row for each option: top1 of the float and the uint8 file, the share of equal classes, mean squared distance of
-    probabilities. The float file is always that of the network as it is."""
+    """A row per option: top1 of the float and the uint8 file, share of equal classes, mean squared difference of probabilities.
+
+    The float file is always that of the unchanged network.
+    """
     exact = TFLiteModel(convert_float(tf_network(net, hard_swish=form))).predict(data.images)  # (n, classes)
     top1_float, rows = (exact.argmax(1) == data.labels).mean(), []
     for name in options:
@@ -132,7 +135,7 @@ def compare(net: Network, data: Scored, form: HardSwish, options: Sequence[str])
 
 
 def mixture(net: Network, data: Scored, form: HardSwish) -> pd.DataFrame:
-    """Prints what `export.choose_float` considers; a row for the float file and those without and with its choice."""
+    """Prints the trials of `export.choose_float`. Returns rows for the float file and the integer files without and with it."""
     assert data.others is not None
     params = ChooseFloatParams(images=len(data.others), max_slowdown=1.5, min_agreement=1.0)
     ranges = calibrate(net, data.calibration, "minmax", form)
@@ -163,7 +166,7 @@ def main() -> None:
     published = commands.add_parser("photos")
     for name in ("photos", "config", "weights"):
         published.add_argument(name, type=Path)
-    published.add_argument("--splits", type=int, default=3, help="random ones, two halves each")
+    published.add_argument("--splits", type=int, default=3, help="random splits, two halves each")
     published.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
     published.add_argument("--kernels", action="store_true")
     args = parser.parse_args()
@@ -176,7 +179,7 @@ def main() -> None:
 
 
 def of_trained(args: argparse.Namespace) -> pd.DataFrame:
-    """What is asked for of the small networks."""
+    """Results of the small networks."""
     data, tables = packed(args.data, SUBNET.resolution), []
     for space, forms in FORMS.items():
         net = trained(space, args.data, args.epochs, args.work)
@@ -190,7 +193,7 @@ def of_trained(args: argparse.Namespace) -> pd.DataFrame:
 
 
 def of_photos(args: argparse.Namespace) -> pd.DataFrame:
-    """What is asked for of the published network."""
+    """Results of the published network."""
     net, rows = load_specialized(args.config, args.weights), []
     for name, half in photos(args.photos, net.active[0].resolution, args.splits):
         if args.kernels:

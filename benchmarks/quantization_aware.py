@@ -1,11 +1,11 @@
-"""Quantisation-aware training against post-training quantisation: searched networks, equal images seen, several seeds.
+"""Compares quantisation-aware training with post-training quantisation, on searched networks, equal images and several seeds.
 
     python -m benchmarks.quantization_aware OUT.csv [--targets fast medium accurate] [--epochs 0.5] [--lr 0.005] [--seeds 3]
 
-After `dvc repro`. Every searched network is fine-tuned twice from the super-network's weights, the full network teaching, on
-the same images in the same order: in float, then quantised with ranges observed on 200 train images; and with fake
-quantisation. The uint8 files are scored on val and test. `images` is what each has seen. Rows that OUT.csv has are not measured
-again.
+Run it after `dvc repro`. Every searched network is fine-tuned twice from the super-network's weights, with the full network as
+teacher, on the same images in the same order. One run trains in float and is then quantised with ranges observed on 200 train
+images. The other trains with fake quantisation. The uint8 files are scored on val and test. Column `images` is the number of
+images seen. Rows already in OUT.csv are not measured again.
 """
 
 import argparse
@@ -44,7 +44,7 @@ KEYS = ["target", "seed", "quantization", "epochs", "lr"]
 
 
 class Bench:
-    """What all runs share."""
+    """State that all runs share."""
 
     def __init__(self, params: ParamsFile, epochs: float, lr: float) -> None:
         self.shared = params.read("training", TrainingParams)
@@ -65,7 +65,7 @@ class Bench:
         return to_rgb(resize(self.splits[split].images[rows], r))
 
     def rows(self, target: str, seed: int) -> Iterator[dict[str, Any]]:
-        """Both networks of a target."""
+        """Trains and scores both networks of a target. Yields one row each."""
         arch = Arch.from_dict(files.read_json(paths.searched(target))["arch"])
         chosen = np.random.default_rng(seed).choice(len(self.train), self.export.calibration_images, replace=False)
         calibration = self.pixels("train", arch.r, chosen)
@@ -93,7 +93,7 @@ class Bench:
 
 
 def main() -> None:
-    """Appends rows to the csv as they are measured, and prints means over seeds."""
+    """Appends rows to the CSV as they are measured, and prints means over seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--targets", nargs="+", default=["fast", "medium", "accurate"])

@@ -1,13 +1,13 @@
-"""Search with the official predictor and Note 10 tables: seconds and predicted top-1 for every target, and evolution on arrays
-against plain loops.
+"""Times the search with the official predictor and Note 10 tables, and compares evolution on arrays with plain loops.
 
     python -m benchmarks.search [--data ../shared/data/ofa] [--seeds 5] [--effort normal] [--rounds 3] [--generations 500]
 
-Two parts. The first runs the published settings (population 100, 500 generations, about 50,000 evaluations) as the engine
-`published` and as two plain readings of the published code, interleaved. The plain loop takes one architecture at a time
-through `LatencyTable.predict` and the predictor. The tuned loop has the latencies of blocks in dictionaries and takes a
-population through the perceptron at once. Seconds are of processor time. The second part runs the default engine at seven
-budgets with several seeds.
+The first part runs the published settings (population 100, 500 generations, about 50,000 evaluations) three times, interleaved:
+with the engine `published`, and with two straightforward versions of the published code. The plain loop passes one architecture
+at a time through `LatencyTable.predict` and the predictor. The tuned loop keeps the latencies of blocks in dictionaries and
+passes a whole population through the perceptron. Times are CPU seconds.
+
+The second part runs the default engine at seven budgets with several seeds.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from ofa_core.space.registry import get_space
 
 RESOLUTIONS = (160, 192, 224)
 BEST = {15: 0.7880, 18: 0.8014, 20: 0.8079, 25: 0.8220, 30: 0.8319, 35: 0.8379, 40: 0.8423}
-"""Best known predicted top-1 by budget in milliseconds, from hours of local search."""
+"""Best known predicted top-1 for each budget in milliseconds, from hours of local search."""
 
 Genes = dict[str, list[int]]
 
 
 class TunedLoop:
-    """The published evolution; latencies in dictionaries, and the perceptron for a population at once."""
+    """The published evolution with latencies in dictionaries, and with one perceptron call per population."""
 
     def __init__(self, space: Space, predictor: OfficialPredictor, table: LatencyTable, budget: float, seed: int) -> None:
         self.space, self.predictor, self.budget, self.random = space, predictor, budget, random.Random(seed)
@@ -43,7 +43,7 @@ class TunedLoop:
         self.evaluations = 0
 
     def _blocks(self, table: LatencyTable, r: int) -> tuple[float, list[dict[tuple[int, int], float]]]:
-        """Milliseconds of what is always there, and of each block by kernel size and expand ratio."""
+        """Milliseconds of the layers that every network has, and of each block by kernel size and expand ratio."""
         tables, constant = table.slot_tables(self.space, r)
         blocks = []
         for slot, values in zip(self.space.slots, tables, strict=True):
@@ -54,7 +54,7 @@ class TunedLoop:
         return constant, blocks
 
     def efficiency(self, arch: Genes) -> float:
-        """Milliseconds, layer by layer."""
+        """Milliseconds of a network, added layer by layer."""
         constant, blocks = self.latency[arch["r"][0]]
         total = constant
         for stage, depth in enumerate(arch["d"]):
@@ -63,7 +63,7 @@ class TunedLoop:
         return total
 
     def accuracies(self, archs: list[Genes]) -> np.ndarray:
-        """Top-1 (n,): features in a loop, then the perceptron for all."""
+        """Top-1 (n,): features in a loop, then one perceptron call for all."""
         rows = []
         for arch in archs:
             x = [0.0] * 128
@@ -81,7 +81,7 @@ class TunedLoop:
         return hidden[:, 0]
 
     def fitting(self, make: Callable[[], Genes]) -> Genes:
-        """The first architecture within the budget that `make` gives."""
+        """The first architecture from `make` that is within the budget."""
         while True:
             arch = make()
             if self.efficiency(arch) <= self.budget:
@@ -94,17 +94,17 @@ class TunedLoop:
                 "d": [pick((2, 3, 4)) for _ in range(5)], "r": [pick(RESOLUTIONS)]}  # fmt: skip
 
     def mutate(self, parent: Genes) -> Genes:
-        """Every gene drawn anew with probability 0.1."""
+        """A copy in which every gene is redrawn with probability 0.1."""
         fresh = self.sample()
         return {key: [new if self.random.random() < 0.1 else old for new, old in zip(fresh[key], genes, strict=True)]
                 for key, genes in parent.items()}  # fmt: skip
 
     def crossover(self, a: Genes, b: Genes) -> Genes:
-        """Every gene of one of both."""
+        """A child that takes every gene from one of the two parents."""
         return {key: [self.random.choice(pair) for pair in zip(genes, b[key], strict=True)] for key, genes in a.items()}
 
     def run(self, population: int, generations: int) -> float:
-        """The best predicted top-1."""
+        """Runs the evolution and returns the best predicted top-1."""
         archs = [self.fitting(self.sample) for _ in range(population)]
         members = list(zip(self.accuracies(archs).tolist(), archs, strict=True))
         best = max(value for value, _ in members)
@@ -119,18 +119,18 @@ class TunedLoop:
 
 
 class PlainLoop(TunedLoop):
-    """The published evolution by functions for one architecture."""
+    """The published evolution with functions for one architecture at a time."""
 
     def __init__(self, space: Space, predictor: OfficialPredictor, table: LatencyTable, budget: float, seed: int) -> None:
         super().__init__(space, predictor, table, budget, seed)
         self.table = table
 
     def efficiency(self, arch: Genes) -> float:
-        """Milliseconds by the keys of its layers."""
+        """Milliseconds of a network, from `LatencyTable.predict`."""
         return self.table.predict(self.space, _arch(arch))
 
     def accuracies(self, archs: list[Genes]) -> np.ndarray:
-        """Top-1 (n,), one after the other."""
+        """Top-1 (n,), one architecture at a time."""
         self.evaluations += len(archs)
         return np.array([self.predictor.predict([_arch(arch)])[0] for arch in archs])
 
@@ -140,9 +140,9 @@ def _arch(genes: Genes) -> Arch:
 
 
 def main() -> None:
-    """Reads the command line, times, prints."""
+    """Reads the command line, measures and prints."""
     parser = argparse.ArgumentParser(description="time the search of ofa_mbv3 with the official predictor and tables")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ofa"), help="acc_predictor.pth and note10/")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ofa"), help="has acc_predictor.pth and note10/")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--effort", default="normal")
     parser.add_argument("--rounds", type=int, default=3)
@@ -166,7 +166,7 @@ def main() -> None:
 
 
 def compare(space: Space, predictor: OfficialPredictor, table: LatencyTable, rounds: int, generations: int) -> None:
-    """Rounds of all three, one after the other, at 25 ms."""
+    """Runs all three in turn at 25 ms, for several rounds."""
     ratios: dict[str, list[float]] = {"plain": [], "tuned": []}
     for seed in range(rounds):
         started = time.process_time()

@@ -1,11 +1,11 @@
-"""One training step of a once-for-all super-network, ours against a plain reading of the published method.
+"""Times one training step of a once-for-all super-network: ours against a plain version of the published method.
 
     python -m benchmarks.train_step [--space ofa_mbv3] [--width-mult 1.0] [--sizes 32x64 128x16] [--threads 1] [--rounds 15]
 
-A step samples a sub-network, runs forward and backward, and steps the optimiser. The plain reading keeps maps in NCHW, slices
-and copies the weights of every layer and transforms its kernels at every call, and convolves with torch's own operator.
-Both start from the same weights, draw the same sub-networks and must give the same gradients (largest difference, relative
-to the largest gradient of the tensor, below 1e-4), else the benchmark stops. Rounds alternate; printed are medians.
+A step samples a sub-network, runs forward and backward, and steps the optimiser. The plain version keeps feature maps in NCHW.
+In every call it slices and copies the weights of each layer and transforms its kernels. It convolves with torch's operator.
+Both start from the same weights and draw the same sub-networks. Their gradients must agree: the largest difference, relative to
+the largest gradient of the tensor, must be below 1e-4, or else the benchmark stops. Rounds alternate. It prints medians.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from ofa_core.space.registry import get_space
 
 CLASSES = 1000
 NOISE = 1e-6
-"""Tensors whose largest gradient is below this have a gradient of zero but for rounding."""
+"""Tensors whose largest gradient is below this have a zero gradient, apart from rounding."""
 
 
 class PlainNetwork:
-    """The super-network as the paper describes it: parameters by the names of ours, layers run one after the other."""
+    """The super-network as the paper describes it. Parameters have our names. Layers run one after the other."""
 
     def __init__(self, net: SuperNetwork) -> None:
         self.active = list(net.active)
@@ -68,7 +68,7 @@ class PlainNetwork:
         return x + y if layer.residual else y
 
     def _kernel(self, name: str, kernel: int, channels: int) -> Tensor:
-        """Centre of the next larger kernel, times its matrix, from 7 down to the size asked for."""
+        """The kernel of a size: from 7 downwards, the centre of the next larger kernel times its matrix."""
         weight = self.parameters[f"{name}.weight"][:channels]
         for large, small in ((7, 5), (5, 3)):
             if weight.shape[-1] == large and kernel < large:
@@ -100,9 +100,9 @@ def random_layers(space: Space, rng: np.random.Generator, resolution: int) -> li
 
 
 def gradient_difference(net: SuperNetwork, plain: PlainNetwork, x: Tensor, labels: Tensor, layers: list[Layer]) -> float:
-    """The largest difference of gradients of one sub-network, relative to the largest gradient of its tensor.
+    """The largest difference between gradients of one sub-network, relative to the largest gradient of the tensor.
 
-    Gradients that are zero but for rounding do not count: a shift before another batch norm has none, only noise of 1e-8.
+    Gradients that are zero apart from rounding do not count. Example: a shift before another batch norm only has noise of 1e-8.
     """
     for model, maps in ((net, x.contiguous(memory_format=torch.channels_last)), (plain, x)):
         model.active = layers
@@ -132,14 +132,14 @@ def step(
 
 
 def compare(space: Space, resolution: int, batch: int, rounds: int) -> str:
-    """Times both on one size; a line of results."""
+    """Times both at one size. Returns a line of results."""
     torch.manual_seed(0)
     net = build_supernet(space, CLASSES).train()
     plain = PlainNetwork(net)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x, labels = torch.randn(batch, 3, resolution, resolution), torch.randint(CLASSES, (batch,))
     drawn = [random_layers(space, np.random.default_rng(1000 + i), resolution) for i in range(3)]
-    # In double precision: batch norms over a few values magnify the rounding of single precision, in either of the two.
+    # Compare in double precision: in either network, batch norms over a few values magnify the rounding of single precision.
     exact = copy.deepcopy(net).double()
     difference = max(gradient_difference(exact, PlainNetwork(exact), x.double(), labels, layers) for layers in drawn)
     if difference > 1e-4:
@@ -164,7 +164,7 @@ def compare(space: Space, resolution: int, batch: int, rounds: int) -> str:
 
 
 def main() -> None:
-    """Reads the command line, compares, times, prints."""
+    """Reads the command line, compares, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="ofa_mbv3")
     parser.add_argument("--width-mult", type=float, default=1.0)

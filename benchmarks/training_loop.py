@@ -1,10 +1,10 @@
-"""The whole training loop, ours against a plain reading of the published method, and the share of a step that data take.
+"""Times the whole training loop: ours against a plain version of the published method, and the share of a step for images.
 
     python -m benchmarks.training_loop [--space ofa_mbv3] [--resolution 32] [--batch 64] [--threads 2] [--steps 20] [--rounds 5]
 
-Both loops train random sub-networks on the packed Fashion-MNIST images (build/data/classification.npz, of stage prepare), from
-the same weights. Ours is `ofa_core.training.loop.train`, as stages call it; the plain one draws, resizes, flips and normalises
-the images of a step one by one, and runs the network of benchmarks.train_step. Rounds alternate; printed are medians.
+Both loops train random sub-networks on the packed Fashion-MNIST images (build/data/classification.npz, from the stage prepare),
+starting from the same weights. Ours is `ofa_core.training.loop.train`, as the stages call it. The plain loop draws, resizes,
+flips and normalises images one by one, and runs the network of benchmarks.train_step. Rounds alternate. It prints medians.
 """
 
 import argparse
@@ -36,7 +36,7 @@ LR = 0.01
 
 
 def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, steps: int) -> tuple[float, float]:
-    """Seconds of a step, and the share of it that is spent on the step's images."""
+    """Seconds per step, and the share of it that is spent on images."""
     torch.manual_seed(0)
     net = build_supernet(space, len(images.classes))
     schedule = Schedule(epochs=steps * shared.batch_size / len(images), warmup_epochs=0, lr=LR)
@@ -60,7 +60,7 @@ def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, 
 
 
 def plain(images: Images, space: Space, resolution: int, shared: TrainingParams, steps: int) -> float:
-    """Seconds of a step."""
+    """Seconds per step."""
     torch.manual_seed(0)
     net = PlainNetwork(build_supernet(space, len(images.classes)))
     optimiser = torch.optim.SGD(
@@ -95,7 +95,7 @@ def main() -> None:
     shared = ParamsFile("params.yaml").read("training", TrainingParams)
     shared = replace(shared, batch_size=args.batch, flip=True, device="cpu", checkpoint_seconds=3600.0)
     images, space = Images(paths.DATASET, "train"), get_space(args.space)
-    images.at(args.resolution)  # once for a whole training, so not part of a step
+    images.at(args.resolution)  # happens once per training, so it is not part of a step
     times: list[tuple[float, float, float]] = []
     for _ in range(args.rounds):
         step, share = ours(images, space, args.resolution, shared, args.steps)

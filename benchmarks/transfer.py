@@ -1,10 +1,10 @@
-"""What starting from a trained network is worth with a few photos: three classes of CIFAR-10 after the seven others.
+"""Measures the benefit of starting from a trained network with few photos: three classes of CIFAR-10 after the other seven.
 
     python -m benchmarks.transfer CIFAR10.zip [--classes dog frog horse] [--images 1500] [--epochs 8] [--seeds 3]
 
-CIFAR10.zip holds train/CLASS/*.jpg and test/CLASS/*.jpg. A full network is trained on the other classes. Then one is trained on
-a few images of the named classes, once from nothing and once from those weights with a new classifier, as with
-`train_supernet.init`, for equal epochs. Printed is top-1 on the named classes' val images, for every seed.
+CIFAR10.zip contains train/CLASS/*.jpg and test/CLASS/*.jpg. A full network is trained on the other classes. Then networks are
+trained on a few images of the named classes for equal epochs: one from scratch, and one from those weights with a new
+classifier, as with `train_supernet.init`. It prints top-1 on the val images of the named classes for every seed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SIZE = 32
 
 
 def pack(archive: Path, folder: Path, classes: list[str], train_images: int) -> Path:
-    """Prepares some classes of the archive as a data set; returns its path. Val are 200 test images a class."""
+    """Prepares some classes of the archive as a data set and returns its path. val is 200 test images per class."""
     with zipfile.ZipFile(archive) as images:
         names = [name for name in images.namelist() if name.split("/")[-2:-1] and name.split("/")[-2] in classes]
         images.extractall(folder / "images", names)
@@ -46,7 +46,7 @@ def pack(archive: Path, folder: Path, classes: list[str], train_images: int) -> 
 
 
 def run(data: Path, schedule: Schedule, shared: TrainingParams, seed: int, init: Path | None, out: Path | None) -> float:
-    """Trains a full network, from `init` if given, and writes it to `out` if given; returns top-1 on val (0..1)."""
+    """Trains a full network, from `init` if given, and writes it to `out` if given. Returns top-1 on val (0..1)."""
     images = Images(data, "train")
     torch.manual_seed(seed)
     net = build_supernet(SPACE, len(images.classes))
