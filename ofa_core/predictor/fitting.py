@@ -31,7 +31,7 @@ def fit_quantized_and_check(
     """As `fit_and_check`, for a predictor of int8 accuracy that is transferred from the float predictor.
 
     top1: (n,) in 0..1, measured in float. int8_top1: (n,) in 0..1, NaN where it was not measured.
-    `float_predictor` in the quality tells how well the float predictor alone predicts int8 accuracy. Neither it nor the
+    `float_predictor` in the quality shows how well the float predictor alone predicts int8 accuracy. Neither it nor the
     transferred predictor was fitted to the held-out architectures.
     Raises ValueError if fewer than 10 int8 measurements are left after holding out.
     """

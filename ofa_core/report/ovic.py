@@ -152,13 +152,13 @@ def score(latency_ms: float, top1: float) -> Score:
 
 def describe(found: Score) -> str:
     """A score as text of a few lines."""
-    between = "no baseline is as fast or as slow" if found.metric is None else f"{100 * found.metric:+.2f} points"
+    between = "outside the latency range of the baselines" if found.metric is None else f"{100 * found.metric:+.2f} points"
     lines = {
         "bucket": "none" if found.bucket is None else "{:g} to {:g} ms".format(*found.bucket),
         "against baselines of the same latency": between,
         "against the frontier a(t) = k ln t + a0": f"{100 * found.improvement:+.2f} points",
     }
-    lines |= {f"right within {target} ms an image": f"{share:.2%}" for target, share in found.wall_time.items()}
+    lines |= {f"correct within {target} ms per image": f"{share:.2%}" for target, share in found.wall_time.items()}
     return "\n".join(f"{name + ':':<42}{value}" for name, value in lines.items())
 
 
