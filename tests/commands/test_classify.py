@@ -23,6 +23,7 @@ from ofa_core.run import files, paths
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.arch import Arch
 from ofa_core.space.registry import get_space
+from ofa_core.tasks.registry import get_task
 from stages import checksum
 from tests.commands.test_main import ofa
 from tests.conftest import REPO, shared_data
@@ -40,8 +41,8 @@ def export(folder: Path, arch: Arch, monkeypatch: pytest.MonkeyPatch) -> dict:
     origin = {"space": {"name": "ofa_small", "width_mult": 0.5}, "num_classes": len(CLASSES)}
     save_network(path, net.extract(arch), arch, origin)
     images = np.random.default_rng(0).integers(0, 256, (8, arch.r, arch.r, 3), dtype=np.uint8)
-    params = conversion(formats=("uint8", "float"))
-    exported = export_network(load_network(path)[0], CLASSES, params, "composed", images, images)
+    params, task = conversion(formats=("uint8", "float")), get_task("classification")
+    exported = export_network(load_network(path)[0], CLASSES, params, "composed", images, images, task=task)
     description = exported.description | {"arch": arch.to_dict()}
     write(paths.exported("demo"), exported, description)
     return description
