@@ -236,6 +236,25 @@ def test_bad_input_is_one_line(capsys, monkeypatch, bad, photos, arguments, mess
     assert message in line
 
 
+@pytest.mark.parametrize("task", ["detection", ["classification"], None])
+def test_a_task_that_is_not_known_is_one_line(capsys, release, photos, tmp_path, task):
+    """What its outputs mean would be a guess."""
+    shutil.copytree(release, tmp_path / "release")
+    manifest = tmp_path / "release/manifest.json"
+    content = files.read_json(manifest)
+    content["models"][0]["task"] = task
+    files.write_json(manifest, content)
+    for command in (("predict", str(photos / "bird/0.jpg")), ("eval", "--data", str(photos))):
+        code, out, err = ofa(capsys, command[0], str(tmp_path / "release/demo.tflite"), *command[1:])
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {manifest}: task: ")
+        assert err.endswith(" is not one of classification\n")
+    content["models"][0].pop("task")
+    files.write_json(manifest, content)
+    code, _, err = ofa(capsys, "predict", str(tmp_path / "release/demo.tflite"), str(photos / "bird/0.jpg"))
+    assert (code, err) == (2, f"error: {manifest}: not a release's manifest; `ofa verify` checks one\n")
+
+
 def test_released_labels_and_folders_of_another_set(capsys, release, tmp_path):
     """Without labels beside the model the class folders must be as many as its outputs."""
     (tmp_path / "m.tflite").write_bytes((release / "demo.tflite").read_bytes())
