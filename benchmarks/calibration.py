@@ -19,7 +19,7 @@ from ofa_core.convert.integer import calibrate, quantize
 from ofa_core.convert.network import TFNetwork, tf_network
 from ofa_core.convert.tensorflow import tf
 from ofa_core.convert.tflite import convert, convert_float, converter_of
-from ofa_core.export.parity import torch_probabilities
+from ofa_core.export.parity import network_outputs
 from ofa_core.images.packed import load_split
 from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn.network import Network
@@ -27,11 +27,12 @@ from ofa_core.nn.weights import load_layers, load_network, read_description
 from ofa_core.quantization.params import Calibration
 from ofa_core.run import paths
 from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.tasks.registry import get_task
 
 
 def compare(net: Network, calibration: np.ndarray, images: np.ndarray, labels: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yields rows: form, calibration, top1, agreement, squared_difference. calibration, images: uint8 (n, r, r, 3)."""
-    expected = torch_probabilities(net, images)
+    expected = network_outputs(net, images, get_task("classification"))["probabilities"]
 
     def row(form: str, method: str, got: np.ndarray) -> dict[str, Any]:
         return {

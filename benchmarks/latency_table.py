@@ -18,7 +18,7 @@ from typing import get_args
 from ofa_core.convert.params import Dtype
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.build import build_table, time_networks
-from ofa_core.measure.correction import accuracy
+from ofa_core.measure.correction import prediction_errors
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.runtime.device_record import device_name
 from ofa_core.runtime.host import HostDevice
@@ -70,7 +70,7 @@ def run(dtype: Dtype, space: Space, device: HostDevice, predictor: Predictor, ar
     apart.mkdir(exist_ok=True)
     measured = time_networks(device, space, archs, apart, num_classes=CLASSES, dtype=dtype, instances=args.instances)
     predicted = table.predict_many(space, archs)
-    show(f"{len(archs)} searched networks", accuracy(predicted, measured))
+    show(f"{len(archs)} searched networks", prediction_errors(predicted, measured))
     pairs = zip(predicted, measured, strict=True)
     print("  predicted, measured ms: " + "; ".join(f"{one:.2f}, {other:.2f}" for one, other in pairs))
     print(f"  scale {table.scale:.3f}, overhead {table.overhead_ms:.3f} ms, {time.monotonic() - started:.0f} s")

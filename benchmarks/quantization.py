@@ -44,11 +44,13 @@ from ofa_core.runtime.host import time_in_turns
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import HardSwish
 from ofa_core.space.registry import get_space
+from ofa_core.tasks.registry import get_task
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, always, train
 from ofa_core.training.params import TrainingParams
 
+TASK = get_task("classification")
 SUBNET = SubnetParams(kernel_size=3, depth=2, expand_ratio=4, resolution=28)
 FORMS: Mapping[str, tuple[HardSwish, ...]] = {"ofa_small": ("composed",), "ofa_small_se": ("composed", "fused")}
 """Spaces of the small networks, and the forms of hard swish that matter for each."""
@@ -139,7 +141,7 @@ def mixture(net: Network, data: Scored, form: HardSwish) -> pd.DataFrame:
     assert data.others is not None
     params = ChooseFloatParams(images=len(data.others), max_slowdown=1.5, min_agreement=1.0)
     ranges = calibrate(net, data.calibration, "minmax", form)
-    mixed = choose_keep_float(net, ranges, form, data.others, params)
+    mixed = choose_keep_float(net, ranges, form, data.others, params, task=TASK)
     print(pd.DataFrame(mixed.rows).to_string(index=False))
     contents = {"float": convert_float(tf_network(net, hard_swish=form))}
     contents |= {str(names): convert_integer(net, ranges, form, keep_float=names) for names in ((), mixed.keep_float)}
@@ -198,7 +200,7 @@ def of_photos(args: argparse.Namespace) -> pd.DataFrame:
     for name, half in photos(args.photos, net.active[0].resolution, args.splits):
         if args.kernels:
             content = convert_integer(net, calibrate(net, half.calibration, "minmax", "composed"))
-            rows.append({"half": name} | compare_kernels(content, half.images[:100]))
+            rows.append({"half": name} | compare_kernels(content, half.images[:100], TASK))
         else:
             rows += [{"half": name} | row for row in compare(net, half, "composed", args.options)]
     return pd.DataFrame(rows)

@@ -35,7 +35,7 @@ from ofa_core.space.params import SpaceParams
 from ofa_core.specialize.fine_tuning import specialize
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.distributed import ALONE
-from ofa_core.training.evaluation import Evaluator, top1, use_threads
+from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.params import TrainingParams
 
@@ -69,7 +69,7 @@ class Bench:
         arch = Arch.from_dict(files.read_json(paths.searched(target))["arch"])
         chosen = np.random.default_rng(seed).choice(len(self.train), self.export.calibration_images, replace=False)
         calibration = self.pixels("train", arch.r, chosen)
-        self.evaluator.top1(self.supernet, arch)
+        self.evaluator.subnet_score(self.supernet, arch)
         start = self.supernet.extract(arch)
         for kind in KINDS:
             with tempfile.TemporaryDirectory() as work:
@@ -84,7 +84,7 @@ class Bench:
             row: dict[str, Any] = {"target": target, "seed": seed, "quantization": kind}
             row |= {"epochs": self.params.epochs, "lr": self.params.lr, "seconds": round(seconds, 1)}
             row["images"] = round(self.params.epochs * (len(self.train) // self.shared.batch_size)) * self.shared.batch_size
-            row["float_val"] = top1(network, self.evaluator.val_batches(arch.r))
+            row["float_val"] = self.evaluator.score(network, arch.r)
             for split in ("val", "test"):
                 labels = self.splits[split].labels
                 predicted = TFLiteModel(content).predict(self.pixels(split, arch.r)).argmax(1)

@@ -58,7 +58,7 @@ def run(data: Path, schedule: Schedule, shared: TrainingParams, seed: int, init:
     if out is not None:
         save_weights(out, net, describe(net, full_choices(SPACE)))
     evaluator = Evaluator(images, Images(data, "val"), shared.bn_images, seed)
-    return evaluator.top1(net, SPACE.largest(SIZE))
+    return evaluator.subnet_score(net, SPACE.largest(SIZE))
 
 
 def main() -> None:

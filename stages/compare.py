@@ -13,6 +13,7 @@ from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
+from ofa_core.tasks.registry import get_task
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.params import TrainingParams
@@ -37,7 +38,7 @@ def main() -> None:
         use_threads(shared.threads)
         train, test = load_split(dataset, "train"), load_split(dataset, "test")
         measured = {
-            name: measure_baseline(weights / f"{name}.safetensors", train, test, export, timing)
+            name: measure_baseline(weights / f"{name}.safetensors", train, test, export, timing, get_task("classification"))
             for name in tqdm(params.networks, desc="baselines", unit="net")
         }
         families = {name: network.family for name, network in params.networks.items()}

@@ -10,6 +10,7 @@ from ofa_core.images.resize import resize, to_rgb
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.runtime.device_record import device_name, differences, host_device
+from ofa_core.tasks.registry import get_task
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target
     with running(f"evaluate@{name}") as stage:
-        params = stage.params.read("evaluate", EvaluateParams)
+        params, task = stage.params.read("evaluate", EvaluateParams), get_task("classification")
         stage.input(paths.exported(name))
         searched = files.read_json(stage.input(paths.searched(name)))
         test = load_split(stage.input(paths.DATASET), "test")
@@ -38,7 +39,7 @@ def main() -> None:
             "device": device_name(here),
         }
         models = {kind: path for kind in ("uint8", "float") if (path := paths.exported_file(name, kind)).exists()}
-        files.write_json(paths.report("evaluate", name), metrics | measure(models, images, labels, params))
+        files.write_json(paths.report("evaluate", name), metrics | measure(models, images, labels, params, task))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ofa_core.images.packed import load_split
 from ofa_core.images.resize import resize, to_rgb
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
+from ofa_core.tasks.registry import get_task
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
         params = stage.params.read("export", ExportParams)
         folder = stage.input(paths.specialized(name))
         dataset = stage.input(paths.DATASET)
+        task = get_task("classification")
         train, val = load_split(dataset, "train"), load_split(dataset, "val")
 
         found = load_candidates(folder)
@@ -37,20 +39,22 @@ def main() -> None:
         calibration = to_rgb(resize(train.images[chosen], arch.r))
         images, labels = to_rgb(resize(val.images, arch.r)), val.labels
         hard_swish, times = choose_hard_swish(params.hard_swish, net.active)
-        best, top1 = choose(found, params, hard_swish, calibration, images, labels)
+        best, top1 = choose(found, params, hard_swish, calibration, images, labels, task)
         choice: dict[str, object] = {}
         if params.choose_float is not None:
             ranges = best.ranges or calibrate(best.network, calibration, params.calibration, hard_swish)
             rest = np.setdiff1d(np.arange(len(train.images)), chosen)[: params.choose_float.images]
             others = to_rgb(resize(train.images[rest], arch.r))
-            mixed = choose_keep_float(best.network, ranges, hard_swish, others, params.choose_float, params.keep_float)
+            mixed = choose_keep_float(
+                best.network, ranges, hard_swish, others, params.choose_float, params.keep_float, task=task
+            )
             params, choice = replace(params, keep_float=mixed.keep_float), {"choose_float": mixed._asdict()}
         exported = export_network(
             best.network, train.classes, params, hard_swish, calibration, images[: params.parity_images],
-            best.path.read_bytes(), best.ranges,
+            best.path.read_bytes(), best.ranges, task=task,
         )  # fmt: skip
-        drop = int8_drop(exported.float_file, exported.content["uint8"], images, labels + params.background)
-        check_drop(drop, params.max_int8_drop)
+        drop = int8_drop(exported.float_file, exported.content["uint8"], images, labels + params.background, task)
+        check_drop(drop, params.max_int8_drop, task)
 
         write(paths.exported(name), exported, exported.description | {"arch": arch.to_dict()})
         sizes = {path.name: path.stat().st_size for path in sorted(paths.exported(name).iterdir())}

@@ -39,7 +39,7 @@ def main() -> None:
         supernet = build_supernet(space, len(train_images.classes), shared.dropout)
         teacher = load_full(full, supernet)
         origin = load_weights(weights, supernet)
-        metrics = {"split": "val", "supernet_top1": evaluator.top1(supernet, arch)}
+        metrics = {"split": "val", "supernet_top1": evaluator.subnet_score(supernet, arch)}
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             found, seconds = specialize_all(
                 supernet.extract(arch), evaluator, teacher, params, shared, phase=stage.name, seed=seed, work=work, group=group

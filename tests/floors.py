@@ -17,6 +17,7 @@ FLOORS = {
     "run": "parameters, paths, files and the frame of every stage; no stage depends on it",
     "space": "architectures, layers and what they lower to, search spaces, costs, stock networks",
     "images": "decoding, resizing, packed data sets and shards",
+    "tasks": "what a task, such as classification, asks of training, files, scores and cards",
     "datasets": "published and own data sets, read by prepare alone",
     "nn": "elastic and stand-alone networks in torch, their weights, official checkpoints",
     "training": "the training loop, its images, checkpoints and processes",

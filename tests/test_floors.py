@@ -50,6 +50,7 @@ def _imports(node: ast.AST, package: str) -> bool:
     ("module", "absent"),
     [
         ("ofa_core.release.verify", ["torch", "tensorflow", "numpy"]),
+        ("ofa_core.tasks", ["torch", "tensorflow", "pandas", "scipy"]),
         ("ofa_core.profiles.check", ["torch", "tensorflow"]),
         ("ofa_core.latency.table", ["torch", "tensorflow"]),
         ("ofa_core.search", ["torch", "tensorflow"]),

@@ -13,7 +13,7 @@ from ofa_core.quantization.observe import fake_quantized
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.training.distributed import ALONE, Group
-from ofa_core.training.evaluation import Evaluator, top1
+from ofa_core.training.evaluation import Evaluator
 
 CANDIDATES = 100
 """Random architectures drawn for each promising one."""
@@ -64,7 +64,7 @@ def collect(net: SuperNetwork, evaluator: Evaluator, archs: list[Arch], group: G
 
     group: processes that share the work. Each of them returns all values.
     """
-    return _collect(evaluator.top1, "accuracies", net, archs, group)
+    return _collect(evaluator.subnet_score, "accuracies", net, archs, group)
 
 
 def collect_int8(
@@ -91,7 +91,7 @@ def int8_top1(evaluator: Evaluator, net: SuperNetwork, arch: Arch) -> float:
     net.set_active(arch)
     x = evaluator.calibrate(net, arch.r)  # (n, 3, r, r)
     places = np.linspace(0, len(x) - 1, min(CALIBRATION_IMAGES, len(x))).astype(int)
-    return top1(fake_quantized(net.extract(arch).eval(), [x[places]]), evaluator.val_batches(arch.r))
+    return evaluator.score(fake_quantized(net.extract(arch).eval(), [x[places]]), arch.r)
 
 
 def _collect(

@@ -14,7 +14,7 @@ from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
 from ofa_core.space.stock import stock_layers
 from ofa_core.training.distributed import Group
-from ofa_core.training.evaluation import Evaluator, top1
+from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.loop import Schedule, always, train
 from ofa_core.training.metrics import cost
 from ofa_core.training.params import TrainingParams
@@ -64,7 +64,7 @@ def train_baselines(
                 phase=name, seed=seed, work=folder, group=group,
             )  # fmt: skip
             evaluator.calibrate(net, r)
-            found: dict[str, Any] = {"top1": top1(net, evaluator.val_batches(r)), "resolution": r}
+            found: dict[str, Any] = {"top1": evaluator.score(net, r), "resolution": r}
             found |= {"macs": sum(layer.macs for layer in layers), "params": sum(layer.params for layer in layers)}
             if group.is_first:
                 save_layers(folder / "net.safetensors", net)

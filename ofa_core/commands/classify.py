@@ -18,6 +18,8 @@ from ofa_core.run import files, paths
 from ofa_core.runtime.device_record import device_name, host_device
 from ofa_core.runtime.host import time_model
 from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.tasks.registry import get_task
+from ofa_core.tasks.task import Task
 
 BATCH = 256
 """Images decoded before they are run; only so many are in memory."""
@@ -28,7 +30,7 @@ INDEX = "imagenet_class_index"
 
 
 class Classifier:
-    """A TFLite classifier and what lies beside it: labels (ID.labels.txt) and preprocessing (its entry in manifest.json).
+    """A TFLite classifier and what lies beside it: labels (ID.labels.txt), task and preprocessing (its entry in manifest.json).
 
     path: of ID.tflite or ID_float.tflite. threads: of the interpreter.
     shorter_side: resize the shorter side of images to so many pixels and crop the centre, whatever the manifest says; None is
@@ -38,7 +40,7 @@ class Classifier:
     """
 
     def __init__(self, path: Path, threads: int = 1, shorter_side: int | None = None) -> None:
-        self.path, self.rule = path, _preprocessing(path)
+        self.path, (self.task, self.rule) = path, _manifest_entry(path)
         with _readable(path):
             self.model = TFLiteModel(path, threads, self.rule.get("mean", 127.5), self.rule.get("std", 127.5))
         self.outputs = int(self.model.output_details["shape"][1])
@@ -56,22 +58,20 @@ class Classifier:
             return np.asarray(centre(decode(content), self.shorter_side, self.model.size))
         return preprocess(content, {"resize_to": self.model.size} | self.rule)
 
-    def top(self, image: Path, count: int = 5) -> list[dict[str, Any]]:
-        """The `count` most probable classes of an image file: index, label (the index without labels), probability (0..1).
+    def predict(self, image: Path) -> dict[str, Any]:
+        """What the task reports of an image file. Without labels, classes are named by their indices.
 
         Raises ValueError that names the image.
         """
         try:
-            [probabilities] = self.model.predict(self.pixels(image.read_bytes())[None])  # (classes,)
+            outputs = self.task.named(self.model.predict(self.pixels(image.read_bytes())[None]))
         except (ValueError, OSError) as error:
             raise ValueError(f"{image}: {getattr(error, 'strerror', None) or error}") from None
-        best = np.argsort(-probabilities, kind="stable")[:count]
-        names = self.labels or [str(i) for i in range(self.outputs)]
-        return [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
+        return self.task.report(outputs, self.labels or [str(i) for i in range(self.outputs)])
 
 
 def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[str, Any]:
-    """top1 and top5 (0..1) and images of a classifier on labelled image files; equal probabilities count in classes' order.
+    """The task's scores (0..1) and the number of images of a classifier on labelled image files.
 
     data: a folder or .zip archive of class folders; or of train/, val/ and test/ with class folders, of which `split` is used;
     or of images/ and labels.csv with the columns file and label (or imagenet_class_index).
@@ -80,16 +80,13 @@ def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[st
     """
     with Tree(data) as tree:
         names, labels, used = _labelled(tree, classifier, split)
-        hits = np.zeros(5)
+        answers = []
         with tqdm(total=len(names), desc=classifier.path.name, unit="image", mininterval=1) as bar:
             for i in range(0, len(names), BATCH):
                 images = np.stack([_pixels(tree, name, classifier) for name in names[i : i + BATCH]])  # (n, h, w, 3)
-                ranked = np.argsort(-classifier.model.predict(images), axis=1, kind="stable")[:, :5]
-                right = ranked == labels[i : i + BATCH, None]
-                hits[: right.shape[1]] += right.sum(0)
-                bar.update(len(right))
-    top1, top5 = float(hits[0] / len(names)), float(hits.sum() / len(names))
-    return {"split": used, "images": len(names), "top1": top1, "top5": top5}
+                answers.append(classifier.task.answers(classifier.task.named(classifier.model.predict(images))))
+                bar.update(len(images))
+    return {"split": used, "images": len(names)} | classifier.task.score(np.concatenate(answers), labels)
 
 
 def benchmark(path: Path, threads: int, seconds: float) -> dict[str, Any]:
@@ -186,17 +183,21 @@ def _readable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {reason}") from None
 
 
-def _preprocessing(path: Path) -> dict[str, Any]:
-    """The preprocessing of a released file's manifest entry; {} without one."""
+def _manifest_entry(path: Path) -> tuple[Task, dict[str, Any]]:
+    """The task and the preprocessing of a released file's manifest entry; classification and {} without one."""
     manifest = path.with_name("manifest.json")
     if not manifest.is_file():
-        return {}
+        return get_task("classification"), {}
     content = files.read_json(manifest)
     try:
-        rules = [entry["preprocessing"] for entry in content["models"] if path.name in _names(entry)]
-    except (KeyError, TypeError, AttributeError):
+        found = [(entry["task"], dict(entry["preprocessing"])) for entry in content["models"] if path.name in _names(entry)]
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError(f"{manifest}: not a release's manifest; `ofa verify` checks one") from None
-    return dict(rules[0]) if rules else {}
+    task, rule = found[0] if found else ("classification", {})
+    try:
+        return get_task(str(task)), rule
+    except ValueError as error:
+        raise ValueError(f"{manifest}: {error}") from None
 
 
 def _names(entry: Mapping[str, Any]) -> set[str]:

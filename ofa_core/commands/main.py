@@ -128,8 +128,9 @@ def eval(parser: argparse.ArgumentParser) -> Run:
     def run(args: argparse.Namespace) -> Report:
         from ofa_core.commands import classify
 
-        found = classify.evaluate(classify.Classifier(args.model, shorter_side=args.shorter_side), args.data, args.split)
-        text = f"top1 {found['top1']:.2%}, top5 {found['top5']:.2%} of {found['images']} images"
+        classifier = classify.Classifier(args.model, shorter_side=args.shorter_side)
+        found = classify.evaluate(classifier, args.data, args.split)
+        text = f"{classifier.task.summary(found)} of {found['images']} images"
         return Report(text, {"model": str(args.model), "data": str(args.data)} | found)
 
     return run
@@ -145,11 +146,11 @@ def predict(parser: argparse.ArgumentParser) -> Run:
         from ofa_core.commands import classify
 
         classifier = classify.Classifier(args.model, shorter_side=args.shorter_side)
-        found = {str(path): classifier.top(path) for path in args.images}
+        found = {str(path): classifier.predict(path) for path in args.images}
         lines = []
-        for path, top in found.items():
-            lines += [f"{path}:", *(f"{row['probability']:7.2%}  {row['label']}" for row in top)]
-        images = [{"file": path, "top": top} for path, top in found.items()]
+        for path, report in found.items():
+            lines += [f"{path}:", *classifier.task.lines(report)]
+        images = [{"file": path} | report for path, report in found.items()]
         return Report("\n".join(lines), {"model": str(args.model), "images": images})
 
     return run

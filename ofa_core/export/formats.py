@@ -22,6 +22,7 @@ from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
 from ofa_core.run import files, paths
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import HardSwish
+from ofa_core.tasks.task import Task
 
 LAYOUTS = {"onnx": "NCHW", "torch": "NCHW"}
 """Of the image; NHWC in all other formats."""
@@ -33,8 +34,8 @@ Row = dict[str, Any]
 class Exported(NamedTuple):
     """What was made of a network.
 
-    content: the files by format. classes: names of the outputs. description: what a user of the files needs to know.
-    float_file: the float32 TFLite file, whether or not it is among them. report: how far formats and kernels agree.
+    content: the files by format. classes: their names, in the order of the outputs. description: what a user of the files needs
+    to know. float_file: the float32 TFLite file, whether or not it is among them. report: how far formats and kernels agree.
     layers: the errors of layers in the integer file, scales: its scales beside those of the network; none without one.
     """
 
@@ -56,20 +57,22 @@ def export_network(
     images: np.ndarray,
     weights: bytes | None = None,
     ranges: Ranges | None = None,
+    *,
+    task: Task,
 ) -> Exported:
     """Makes the files of `params.formats` in memory and checks that they agree with the network.
 
-    network: stand-alone, in eval mode. classes: names of its outputs. hard_swish: what `params.hard_swish` came to.
+    network: stand-alone, in eval mode. classes: names of its classes. hard_swish: what `params.hard_swish` came to.
     calibration: uint8 (n, r, r, 3), for integer files. images: the same of other images, on which formats are compared.
     weights: the content of the torch format. ranges: those the network was trained with, where it was quantisation-aware; they
-    are observed on the calibration images otherwise.
+    are observed on the calibration images otherwise. task: what says how far files agree.
 
     Raises ValueError, one line: weights that are not finite, images of another shape or none, an operator that does not belong
     there, a scale of an integer file that is not the network's, a difference or a disagreement beyond the bounds in `params`.
     """
-    resolution, outputs = network.active[0].resolution, network.active[-1].out
-    if len(classes) != outputs:
-        raise ValueError(f"labels: {len(classes)} names, the network has {outputs} classes")
+    resolution, count = network.active[0].resolution, task.class_count(network.active)
+    if len(classes) != count:
+        raise ValueError(f"labels: {len(classes)} names, the network has {count} classes")
     if params.background:
         network, classes = with_background(network), (BACKGROUND, *classes)
     whole = tf_network(network, hard_swish=hard_swish)
@@ -87,9 +90,9 @@ def export_network(
             network, of_form(ranges, hard_swish), hard_swish=hard_swish, keep_float=params.keep_float
         ).eval()
         content |= {name: quantize(float_file, whole.ops, simulation.ranges, name, params.keep_float) for name in wanted}
-    report, layers, scales = _check(network, whole, content, params, images), list[Row](), list[Row]()
+    report, layers, scales = _check(network, whole, content, params, images, task), list[Row](), list[Row]()
     if simulation is not None:
-        found, layers, scales = _check_integer(simulation, float_file, content[wanted[0]], params, images)
+        found, layers, scales = _check_integer(simulation, float_file, content[wanted[0]], params, images, task)
         report |= found
     description = {
         "formats": sorted(content),
@@ -131,29 +134,29 @@ def _convert(network: Network, whole: TFNetwork, params: ConversionParams) -> di
 
 
 def _check(
-    network: Network, whole: TFNetwork, content: Mapping[str, bytes], params: ConversionParams, images: np.ndarray
+    network: Network, whole: TFNetwork, content: Mapping[str, bytes], params: ConversionParams, images: np.ndarray, task: Task
 ) -> dict[str, Any]:
     """The gates: operators, differences to torch, kernels. Returns what was found."""
     operators = {}
     for name, conversions, keep_float in (("float", 0, ()), ("int8", 0, params.keep_float), ("uint8", 2, params.keep_float)):
         if name in content:
             operators[name] = check_operators(name, content[name], whole.ops, conversions, keep_float)
-    formats = compare(network, whole, content, images)
+    formats = compare(network, whole, content, images, task)
     check_difference(formats, params.max_float_difference)
     report: dict[str, Any] = {"images": len(images), "operators": operators, "to_torch": formats}
     if "uint8" in content:
-        report["kernels"] = compare_kernels(content["uint8"], images)
-        check_kernels(report["kernels"], params.min_kernel_agreement)
+        report["kernels"] = compare_kernels(content["uint8"], images, task)
+        check_kernels(report["kernels"], params.min_kernel_agreement, task)
     return report
 
 
 def _check_integer(
-    simulation: FakeQuantized, float_file: bytes, content: bytes, params: ConversionParams, images: np.ndarray
+    simulation: FakeQuantized, float_file: bytes, content: bytes, params: ConversionParams, images: np.ndarray, task: Task
 ) -> tuple[Row, list[Row], list[Row]]:
     """The gates of an integer file: scales, and the simulation in torch. Returns what was found, by layer and scale too."""
     scales = compare_scales(content, simulation, params.keep_float)
-    report: Row = {"scales": check_scales(scales), "simulation": compare_simulation(simulation, content, images)}
-    check_simulation(report["simulation"], params.min_simulation_agreement)
+    report: Row = {"scales": check_scales(scales), "simulation": compare_simulation(simulation, content, images, task)}
+    check_simulation(report["simulation"], params.min_simulation_agreement, task)
     layers = layer_errors(float_file, content, images, simulation.ops)
     return report, with_drift(layers, drift(simulation, content, images)), scales
 

@@ -21,6 +21,7 @@ from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
 from ofa_core.runtime.host import time_in_turns
 from ofa_core.space.ops import HardSwish
+from ofa_core.tasks.task import Task
 
 BATCH = 50
 """Images computed at once."""
@@ -29,7 +30,7 @@ CANDIDATES = 6
 
 
 class Mixed(NamedTuple):
-    """keep_float: the chosen layers, in the network's order. agreement: share of the images with float's class, of the chosen
+    """keep_float: the chosen layers, in the network's order. agreement: share of the images with float's answer, of the chosen
     mixture by simulation. latency_ms: of its file. rows: what was considered, in that order, and why each was taken or not."""
 
     keep_float: tuple[str, ...]
@@ -46,6 +47,8 @@ def choose_keep_float(
     params: ChooseFloatParams,
     keep_float: Sequence[str] = (),
     timed: Callable[[Mapping[str, bytes]], dict[str, float]] = time_in_turns,
+    *,
+    task: Task,
 ) -> Mixed:
     """Chooses layers for `convert_integer`'s keep_float.
 
@@ -55,14 +58,15 @@ def choose_keep_float(
     ranges, exact_network = of_form(ranges, hard_swish), tf_network(network, hard_swish=hard_swish)
     float_file = convert_float(exact_network)
     batches = [to_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]  # (B, 3, r, r) each
-    exact = _logits(network.eval(), batches)  # (n, classes)
+    exact = _outputs(network.eval(), batches)  # (n, ...)
+    answers = task.answers(task.finished(exact))
 
     def noise(*names: str) -> tuple[float, float]:
-        """Squared error of the logits over their variance, and the share of equal classes, with these layers in float."""
+        """Squared error of the outputs over their variance, and the share of equal answers, with these layers in float."""
         rounded = FakeQuantized(network, ranges, hard_swish=hard_swish, keep_float={*keep_float, *names}).eval()
-        coarse = _logits(rounded, batches)
+        coarse = _outputs(rounded, batches)
         error = float((coarse - exact).square().mean() / exact.var())
-        return error, float((coarse.argmax(1) == exact.argmax(1)).double().mean())
+        return error, task.agreement(task.answers(task.finished(coarse)), answers)
 
     def file(*names: str) -> bytes:
         return quantize(float_file, exact_network.ops, ranges, keep_float=(*keep_float, *names))
@@ -96,5 +100,5 @@ def choose_keep_float(
 
 
 @torch.no_grad()
-def _logits(net: torch.nn.Module, batches: Sequence[Tensor]) -> Tensor:
+def _outputs(net: torch.nn.Module, batches: Sequence[Tensor]) -> Tensor:
     return torch.cat([net(x) for x in batches])

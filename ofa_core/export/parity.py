@@ -1,4 +1,4 @@
-"""Whether exported files compute what the torch network computes: largest differences, equal classes, kernels, layers."""
+"""Whether exported files compute what the torch network computes: largest differences, equal answers, kernels, layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +16,7 @@ from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import Op
+from ofa_core.tasks.task import Outputs, Task, joined
 
 BATCH = 50
 """Images torch computes at once."""
@@ -26,27 +27,21 @@ EXACT = ("tensorflow", "float", "saved_model", "frozen", "onnx")
 """What computes in float32 all through: its difference to torch is bounded."""
 
 
-def torch_probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    """Probabilities (n, classes) float32 of images uint8 (n, r, r, 3) by a network in eval mode."""
+def network_outputs(network: nn.Module, images: np.ndarray, task: Task) -> Outputs:
+    """What exported files are to compute of images uint8 (n, r, r, 3), by a network in eval mode."""
     with torch.no_grad():
-        parts = [network(to_input(images[i : i + BATCH])).softmax(1) for i in range(0, len(images), BATCH)]
-    return torch.cat(parts).numpy()
+        return joined([task.finished(network(to_input(images[i : i + BATCH]))) for i in range(0, len(images), BATCH)])
 
 
 def compare(
-    network: Network, whole: TFNetwork, content: Mapping[str, bytes], images: np.ndarray
+    network: Network, whole: TFNetwork, content: Mapping[str, bytes], images: np.ndarray, task: Task
 ) -> dict[str, dict[str, float]]:
-    """How far every format's probabilities are from torch's on real images uint8 (n, r, r, 3).
+    """How far every format is from torch on real images uint8 (n, r, r, 3).
 
-    Returns, by format, and for the TensorFlow network itself: largest_difference of a probability, same_top1 (share of images).
+    Returns what `Task.compare` does by format, and for the TensorFlow network itself.
     """
-    expected = torch_probabilities(network, images)
-    found = {}
-    for name, predict in _runners(whole, content).items():
-        got = predict(images)
-        same = float((got.argmax(1) == expected.argmax(1)).mean())
-        found[name] = {"largest_difference": float(np.abs(got - expected).max()), "same_top1": same}
-    return found
+    expected = network_outputs(network, images, task)
+    return {name: task.compare(task.named(predict(images)), expected) for name, predict in _runners(whole, content).items()}
 
 
 def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> None:
@@ -57,34 +52,29 @@ def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> N
             raise ValueError(f"{name}: differs from torch by {difference:.3g}, more than max_float_difference: {most:g}")
 
 
-def compare_kernels(content: bytes, images: np.ndarray) -> dict[str, float]:
-    """How far XNNPACK and TFLite's reference kernels agree on an integer file, on images uint8 (n, r, r, 3), see `agreement`.
+def compare_kernels(content: bytes, images: np.ndarray, task: Task) -> dict[str, float]:
+    """How far XNNPACK and TFLite's reference kernels agree on an integer file, on images uint8 (n, r, r, 3).
 
-    They round differently: equal scales, not equal bits, are what can be expected.
+    They round differently: equal scales, not equal bits, are what can be expected. Returns what `Task.compare_steps` does.
     """
     models = [TFLiteModel(content, kernels=kernels) for kernels in ("xnnpack", "reference")]
-    return agreement(*(np.rint(model.predict(images) / model.output_details["quantization"][0]) for model in models))
+    return task.compare_steps(*(in_steps(task.named(model.predict(images)), model) for model in models))
 
 
-def agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """How far two integer outputs (n, classes) agree.
-
-    same_top1: share of images. same_values: share of output values, of those that are not 0 by both. largest_steps: largest
-    difference in steps of the output scale.
-    """
-    seen = (a != 0) | (b != 0)
+def in_steps(outputs: Outputs, model: TFLiteModel) -> Outputs:
+    """Outputs in steps of the scale that an integer file has for them, zero at the zero point, within the file's type."""
+    scale, zero_point = model.output_details["quantization"]
+    bounds = np.iinfo(model.output_details["dtype"])
     return {
-        "same_top1": float((a.argmax(1) == b.argmax(1)).mean()),
-        "same_values": float((a == b)[seen].mean()),
-        "largest_steps": float(np.abs(a - b).max()),
+        name: np.rint(values / scale).clip(bounds.min - zero_point, bounds.max - zero_point) for name, values in outputs.items()
     }
 
 
-def check_kernels(found: Mapping[str, float], least: float) -> None:
-    """Raises ValueError, one line, when kernels agree on the class of less than a share `least` of the images."""
-    if found["same_top1"] < least:
+def check_kernels(found: Mapping[str, float], least: float, task: Task) -> None:
+    """Raises ValueError, one line, when kernels give the same answer to less than a share `least` of the images."""
+    if (share := found[task.agreement_name]) < least:
         raise ValueError(
-            f"uint8: XNNPACK and the reference kernels agree on {found['same_top1']:.2%} of the images, "
+            f"uint8: XNNPACK and the reference kernels agree on {share:.2%} of the images, "
             f"less than min_kernel_agreement: {least:g}"
         )
 
@@ -127,7 +117,7 @@ def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, ops
 
 
 def _runners(whole: TFNetwork, content: Mapping[str, bytes]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """What gives the probabilities (n, classes) of images uint8 (n, r, r, 3), by format."""
+    """What computes the output (n, ...) of images uint8 (n, r, r, 3), by format."""
     runners = {"tensorflow": _tensorflow(lambda x: next(iter(whole.function(x).values())))}
     for name, file in content.items():
         if name == "onnx":

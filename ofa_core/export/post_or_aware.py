@@ -8,13 +8,14 @@ import numpy as np
 
 from ofa_core.convert.integer import calibrate, convert_integer
 from ofa_core.convert.params import ConversionParams
-from ofa_core.export.int8_drop import classes_of
+from ofa_core.export.int8_drop import answers_of
 from ofa_core.nn.network import Network
 from ofa_core.nn.weights import load_network, load_ranges
 from ofa_core.quantization.fake import Ranges, of_form
 from ofa_core.quantization.params import Quantization
 from ofa_core.space.arch import Arch
 from ofa_core.space.ops import HardSwish
+from ofa_core.tasks.task import Task
 
 
 class Candidate(NamedTuple):
@@ -60,15 +61,18 @@ def choose(
     calibration: np.ndarray,
     images: np.ndarray,
     labels: np.ndarray,
+    task: Task,
 ) -> tuple[Candidate, dict[str, float]]:
-    """The candidate whose uint8 file is best on labelled images, the first of equals, and top1 (0..1) of all by quantization.
+    """The candidate whose uint8 file is best on labelled images, the first of equals, and the task's score (0..1) of all by
+    quantization.
 
-    A single one is not measured. calibration as in `integer_file`. images: uint8 (n, r, r, 3). labels: (n,).
+    A single one is not measured. calibration as in `integer_file`. images: uint8 (n, r, r, 3). labels: of these images.
     """
     if len(candidates) == 1:
         return candidates[0], {}
-    top1: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for candidate in candidates:
         content = integer_file(candidate, params, hard_swish, calibration)
-        top1[candidate.quantization] = float((classes_of(candidate.quantization, content, images) == labels).mean())
-    return max(candidates, key=lambda candidate: top1[candidate.quantization]), top1
+        answers = answers_of(candidate.quantization, content, images, task)
+        scores[candidate.quantization] = task.score(answers, labels)[task.score_name]
+    return max(candidates, key=lambda candidate: scores[candidate.quantization]), scores

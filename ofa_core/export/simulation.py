@@ -12,32 +12,35 @@ import torch
 
 from ofa_core.convert.tensorflow import read_model
 from ofa_core.convert.tracing import SAME_RANGE, trace
-from ofa_core.export.parity import LAYERED, agreement, torch_probabilities
-from ofa_core.export.scales import PROBABILITY_SCALE
+from ofa_core.export.parity import LAYERED, in_steps, network_outputs
 from ofa_core.nn.inputs import to_input
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.grid import grid
 from ofa_core.runtime.tflite import Kernels, TFLiteModel
+from ofa_core.tasks.task import Task
 
 KERNELS: tuple[Kernels, ...] = ("xnnpack", "reference")
 
 
-def compare_simulation(simulation: FakeQuantized, content: bytes, images: np.ndarray) -> dict[str, dict[str, float]]:
-    """By kernels, how far the simulation and an integer file agree on images uint8 (n, r, r, 3); fields as of `agreement`."""
-    expected = np.rint(torch_probabilities(simulation, images) / PROBABILITY_SCALE).clip(0, 255)
+def compare_simulation(
+    simulation: FakeQuantized, content: bytes, images: np.ndarray, task: Task
+) -> dict[str, dict[str, float]]:
+    """By kernels, how far the simulation and an integer file agree on images uint8 (n, r, r, 3), see `Task.compare_steps`."""
+    expected = network_outputs(simulation, images, task)
     found: dict[str, dict[str, float]] = {}
     for kernels in KERNELS:
-        got = np.rint(TFLiteModel(content, kernels=kernels).predict(images) / PROBABILITY_SCALE)
-        found[kernels] = agreement(expected, got)
+        model = TFLiteModel(content, kernels=kernels)
+        got = task.named(model.predict(images))
+        found[kernels] = task.compare_steps(in_steps(expected, model), in_steps(got, model))
     return found
 
 
-def check_simulation(found: Mapping[str, Mapping[str, float]], least: float) -> None:
-    """Raises ValueError, one line, when kernels and simulation agree on the class of less than a share `least` of images."""
+def check_simulation(found: Mapping[str, Mapping[str, float]], least: float, task: Task) -> None:
+    """Raises ValueError, one line, when kernels and simulation give the same answer to less than a share `least` of images."""
     for kernels, agreed in found.items():
-        if agreed["same_top1"] < least:
+        if (share := agreed[task.agreement_name]) < least:
             raise ValueError(
-                f"uint8: {kernels} kernels and the simulation in torch agree on {agreed['same_top1']:.2%} of the images, "
+                f"uint8: {kernels} kernels and the simulation in torch agree on {share:.2%} of the images, "
                 f"less than min_simulation_agreement: {least:g}"
             )
 

@@ -26,7 +26,10 @@ from ofa_core.release.verify import SHA256SUMS
 from ofa_core.run import files
 from ofa_core.run.params import parse
 from ofa_core.space.netconfig import arch_of_config, read_config
+from ofa_core.tasks.registry import get_task
 
+TASK = get_task("classification")
+"""Of published networks and those of this pipeline."""
 COMPARED = 100
 """Most images on which the formats are compared with torch."""
 BOUNDS = {"max_float_difference": 1e-4, "min_kernel_agreement": 0.5, "min_simulation_agreement": 0.5}
@@ -65,7 +68,7 @@ def export(
     params = parse(ConversionParams, conversion | BOUNDS, "export")
     _check_out(out)
     net, arch, weights = _load(network, resolution)
-    classes = _labels(labels, net.active[-1].out)
+    classes = _labels(labels, TASK.class_count(net.active))
     rule = _preprocessing(net.active[0].resolution, shorter_side, published=weights is None)
     calibration, others = _images(calibrate, rule, calibration_images, seed, params)
     if imagenet_normalization:
@@ -73,7 +76,7 @@ def export(
     hard_swish, times = choose_hard_swish(params.hard_swish, net.active)
     ranges = load_ranges(network[0]) if len(network) == 1 else None
     try:
-        exported = export_network(net, classes, params, hard_swish, calibration, others, weights, ranges)
+        exported = export_network(net, classes, params, hard_swish, calibration, others, weights, ranges, task=TASK)
     except ValueError as error:
         raise ValueError(f"{network[-1]}: {error}") from None
     entry = _entry(exported, arch, rule, len(calibration))
@@ -89,7 +92,8 @@ def lines(found: Mapping[str, Any], out: Path) -> list[str]:
     for kind, file in found["files"].items():
         row = f"{file['md5']}  {out / file['name']}"
         if agreed := parity["to_torch"].get(kind):
-            row += f"  largest difference to torch {agreed['largest_difference']:.2g}, same top1 {agreed['same_top1']:.2%}"
+            same = f"{TASK.agreement_name.replace('_', ' ')} {agreed[TASK.agreement_name]:.2%}"
+            row += f"  largest difference to torch {agreed['largest_difference']:.2g}, {same}"
         shown.append(row)
     return [*shown, f"compared on {parity['images']} images, calibrated with {found['calibration_images']}"]
 
@@ -177,11 +181,11 @@ def _entry(exported: Exported, arch: Mapping[str, Any], rule: Mapping[str, Any],
     metrics = {"split": "images that --calibrate names", "images": exported.report["images"]}
     for name, found in exported.report["to_torch"].items():
         if name in exported.content:
-            metrics[f"{name}_same_top1_as_torch"] = found["same_top1"]
+            metrics[f"{name}_{TASK.agreement_name}_as_torch"] = found[TASK.agreement_name]
     description = {key: value for key, value in exported.description.items() if key != "labels"}  # they have a file
     return description | {
         "id": "model",
-        "task": "classification",
+        "task": TASK.name,
         "dataset": "a data set that its files do not name",
         "arch": dict(arch),
         "preprocessing": dict(rule),

@@ -30,7 +30,7 @@ OVERHEAD_TIMES = (1, 5, 25)
 def correct(
     table: LatencyTable, space: Space, archs: Sequence[Arch], measured_ms: np.ndarray
 ) -> tuple[LatencyTable, dict[str, Any]]:
-    """The table corrected with every second network, and a report of its accuracy on the others before and after.
+    """The table corrected with every second network, and a report of its errors on the others before and after.
 
     measured_ms: (n,) for at least 4 networks.
     """
@@ -41,8 +41,8 @@ def correct(
     report = {
         "networks": len(archs),
         "networks_checked": len(archs[check]),
-        "before_correction": accuracy(predicted[check], measured_ms[check]),
-        "after_correction": accuracy(after[check], measured_ms[check]),
+        "before_correction": prediction_errors(predicted[check], measured_ms[check]),
+        "after_correction": prediction_errors(after[check], measured_ms[check]),
         "scale": corrected.scale,
         "overhead_ms": corrected.overhead_ms,
         "factors": corrected.factors,
@@ -58,8 +58,8 @@ def adapt(
     """A table for another device, from a few networks measured there (about 20), and a report of how well it predicts.
 
     table: of any device; may be a published table. measured_ms: (n,) on the new device. device: record of the new device.
-    The report has the leave-one-out accuracy: each network is predicted by a table that was adapted with the others. For
-    comparison it has the accuracy of the old table times one factor. Raises ValueError for fewer than 4 networks.
+    The report has the leave-one-out errors: each network is predicted by a table that was adapted with the others. For
+    comparison it has the errors of the old table times one factor. Raises ValueError for fewer than 4 networks.
     """
     if len(archs) < 4 or len(archs) != len(measured_ms):
         raise ValueError(f"{len(archs)} networks and {len(measured_ms)} latencies; at least 4 of each are needed")
@@ -71,8 +71,8 @@ def adapt(
         scaled[i] = old[i] * np.median(measured_ms[rest] / old[rest])
     report = {
         "networks": len(archs),
-        "leave_one_out": accuracy(left_out, measured_ms),
-        "one_factor": accuracy(scaled, measured_ms),
+        "leave_one_out": prediction_errors(left_out, measured_ms),
+        "one_factor": prediction_errors(scaled, measured_ms),
     }
     return replace(fit_correction(table, space, archs, measured_ms), device=device), report
 
@@ -99,8 +99,8 @@ def fit_correction(table: LatencyTable, space: Space, archs: Sequence[Arch], mea
     return replace(table, scale=round(scale, 6), overhead_ms=round(float(chosen[-1]), 6), factors=factors)
 
 
-def accuracy(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> dict[str, float]:
-    """Accuracy of predicted latencies (n,).
+def prediction_errors(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> dict[str, float]:
+    """Errors of predicted latencies (n,).
 
     mape: mean absolute percentage error, as a share. within_10_percent, within_5_percent: shares of networks. kendall_tau:
     rank correlation.

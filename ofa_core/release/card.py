@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ofa_core.tasks.registry import TASKS
+
 FILES = {
     "uint8": "full-integer TFLite, uint8 in and out",
     "int8": "full-integer TFLite, int8 in and out",
@@ -28,7 +30,7 @@ def model_card(entry: Mapping[str, Any]) -> str:
         f"(https://arxiv.org/abs/1908.09791), trained on {entry['dataset']}.{licence}",
         *(["## Use", _usage(entry)] if "uint8" in entry["files"] else []),
         "## Measured",
-        _metrics(entry["metrics"]),
+        _metrics(entry["task"], entry["metrics"]),
         "## Preprocessing",
         _preprocessing(entry),
         "## Architecture",
@@ -67,34 +69,45 @@ def _usage(entry: Mapping[str, Any]) -> str:
         'interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)',
         "interpreter.invoke()",
     ]
-    if entry["task"] == "classification":
-        lines.append('scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]  # uint8, one a class')
-        if "labels" in entry["files"]:
-            lines.append(f'print(open("{entry["files"]["labels"]["name"]}").read().splitlines()[scores.argmax()])')
-        else:
-            lines.append("print(scores.argmax())")
-    else:
-        lines += [
-            "for output in interpreter.get_output_details():",
-            '    print(output["name"], interpreter.get_tensor(output["index"]))',
-        ]
+    lines += LAST_LINES.get(entry["task"], _print_outputs)(entry["files"])
     lines_of_code = "\n".join(lines)
     return f"```python\n{lines_of_code}\n```"
 
 
-def _metrics(metrics: Mapping[str, Any]) -> str:
-    rows = ["| metric | value |", "|---|---|"]
-    for key, value in sorted(metrics.items()):
-        if value is None:
-            continue
-        if key in ("top1", "top5", "map") and isinstance(value, int | float):
-            shown = f"{value:.2%}"
-        elif key.endswith("_ms") and isinstance(value, int | float):
-            shown = f"{value:.3g} ms"
-        else:
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        rows.append(f"| {key} | {shown} |")
-    return "\n".join(rows)
+def _print_class(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The end of the program for a classifier: the name of the best class, its number without names."""
+    names = f'open("{listed["labels"]["name"]}").read().splitlines()' if "labels" in listed else ""
+    return [
+        'scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]  # uint8, one a class',
+        f"print({names}[scores.argmax()])" if names else "print(scores.argmax())",
+    ]
+
+
+def _print_outputs(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The end of the program for a task of which nothing is known: every output as it is."""
+    return [
+        "for output in interpreter.get_output_details():",
+        '    print(output["name"], interpreter.get_tensor(output["index"]))',
+    ]
+
+
+LAST_LINES = {"classification": _print_class}
+"""What follows the run in the program, by task."""
+
+
+def _metrics(task: str, metrics: Mapping[str, Any]) -> str:
+    """A table of the metrics that have a value: shares in percent, latencies in ms."""
+    rows = [f"| {key} | {_shown(task, key, value)} |" for key, value in sorted(metrics.items()) if value is not None]
+    return "\n".join(["| metric | value |", "|---|---|", *rows])
+
+
+def _shown(task: str, key: str, value: Any) -> str:
+    """A metric with its unit."""
+    if isinstance(value, int | float) and (TASKS[task].is_share(key) if task in TASKS else key == "map"):
+        return f"{value:.2%}"
+    if isinstance(value, int | float) and key.endswith("_ms"):
+        return f"{value:.3g} ms"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _preprocessing(entry: Mapping[str, Any]) -> str:

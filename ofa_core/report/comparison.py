@@ -21,14 +21,15 @@ from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.weights import load_layers
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
-from ofa_core.training.evaluation import Evaluator, top1
+from ofa_core.tasks.task import Task
+from ofa_core.training.evaluation import Evaluator
 
 MOST_TARGETS = 40
 """Up to how many targets the cost of training is drawn; Once-for-All's own comparison (table 1) is for 40."""
 
 
 def measure_baseline(
-    weights: Path, train: Split, test: Split, export: ExportParams, timing: EvaluateParams
+    weights: Path, train: Split, test: Split, export: ExportParams, timing: EvaluateParams, task: Task
 ) -> dict[str, float]:
     """Exports a baseline network as the searched ones are, and measures both files on the test split.
 
@@ -45,7 +46,7 @@ def measure_baseline(
         models = {kind: Path(folder, f"{weights.stem}_{kind}.tflite") for kind in content}
         for kind, path in models.items():
             path.write_bytes(content[kind])
-        return measure(models, to_rgb(resize(test.images, r)), test.labels, timing)
+        return measure(models, to_rgb(resize(test.images, r)), test.labels, timing, task)
 
 
 def pareto(
@@ -85,9 +86,9 @@ def shrinking(
     for name, arch in archs.items():
         row: dict[str, Any] = {"name": name}
         for suffix, evaluator in (("", test), ("_val", val)):
-            row[f"cut{suffix}"] = evaluator.top1(full, arch)
-            row[f"shrunk{suffix}"] = evaluator.top1(shrunk, arch)
-            row[f"alone{suffix}"] = top1(alone[name], evaluator.val_batches(arch.r)) if name in alone else None
+            row[f"cut{suffix}"] = evaluator.subnet_score(full, arch)
+            row[f"shrunk{suffix}"] = evaluator.subnet_score(shrunk, arch)
+            row[f"alone{suffix}"] = evaluator.score(alone[name], arch.r) if name in alone else None
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -20,7 +20,7 @@ from ofa_core.space.arch import Arch
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import Group
-from ofa_core.training.evaluation import EVAL_BATCH, Evaluator, top1, use_threads
+from ofa_core.training.evaluation import EVAL_BATCH, Evaluator, network_score, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, Teacher, always, train
 from ofa_core.training.params import TrainingParams
@@ -123,36 +123,39 @@ def save_checked(
     max_change: float,
     threads: int,
 ) -> float:
-    """Writes a specialised network, with its ranges if it has any; returns top1 on val as `saved_top1` finds it.
+    """Writes a specialised network, with its ranges if it has any; returns the score on val as `saved_score` finds it.
 
     origin: the super-network's description. Raises ValueError when it differs by more than `max_change` from that in memory.
     """
-    expected = top1(module, evaluator.val_batches(arch.r))
+    expected = evaluator.score(module, arch.r)
     if isinstance(module, FakeQuantized):
         save_network(path, module.network, arch, origin, module.ranges)
     else:
         assert isinstance(module, Network)
         save_network(path, module, arch, origin)
-    saved = saved_top1(path, dataset, "val", threads)
+    saved = saved_score(path, dataset, "val", threads)
     if abs(saved - expected) > max_change:
-        raise ValueError(f"{path.name}: top-1 on val is {saved:.4f} as written, {expected:.4f} in memory")
+        raise ValueError(
+            f"{path.name}: {evaluator.val.task.score_name} on val is {saved:.4f} as written, {expected:.4f} in memory"
+        )
     return saved
 
 
-def saved_top1(path: Path, dataset: Path, split: str, threads: int) -> float:
-    """Top-1 (0..1) of a written network on a split, measured in a fresh process that knows the two files only.
+def saved_score(path: Path, dataset: Path, split: str, threads: int) -> float:
+    """The score (0..1) of a written network on a split, measured in a fresh process that knows the two files only.
 
     Of a network that was trained with quantisation it is that of the simulated integer file.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        return fresh.submit(_top1, path, dataset, split, threads).result()
+        return fresh.submit(_score, path, dataset, split, threads).result()
 
 
-def _top1(path: Path, dataset: Path, split: str, threads: int) -> float:
+def _score(path: Path, dataset: Path, split: str, threads: int) -> float:
     use_threads(threads)
     (net, arch), ranges = load_network(path), load_ranges(path)
     module = net if ranges is None else FakeQuantized(net, ranges)
-    return top1(module, Images(dataset, split).batches(arch.r, EVAL_BATCH))
+    images = Images(dataset, split)
+    return network_score(module, images.batches(arch.r, EVAL_BATCH), images.task)
 
 
 def _schedule(params: SpecializeParams) -> Schedule:

@@ -1,4 +1,4 @@
-"""Accuracy of networks on a split, with batch norm statistics measured first."""
+"""Scores of networks on a split, with batch norm statistics measured first."""
 
 import os
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.recalibration import recalibrate
 from ofa_core.space.arch import Arch
+from ofa_core.tasks.task import Task
 from ofa_core.training.images import Images
 
 EVAL_BATCH = 500
@@ -26,18 +27,14 @@ def use_threads(threads: int) -> None:
 
 
 @torch.inference_mode()
-def top1(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Share of images (0..1) whose largest logit is their label's; batches of (x (B, 3, r, r), labels (B,)). Sets eval mode."""
+def network_score(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> float:
+    """The task's score (0..1) of a network; batches of (x (B, 3, r, r), labels (B,)). Sets eval mode."""
     net.eval()
-    right = count = 0
-    for x, labels in batches:  # once: they may be read from disk
-        right += int((net(_placed(x, net)).argmax(1).cpu() == labels).sum())
-        count += len(labels)
-    return right / count
+    return task.network_score((net(_placed(x, net)), labels) for x, labels in batches)
 
 
 class Evaluator:
-    """Validation of sub-networks: statistics from the same train images, accuracy on the val split.
+    """Validation of sub-networks: statistics from the same train images, the task's score on the val split.
 
     train, val: the splits. bn_images: how many train images the statistics come from, drawn with `seed`; all where there are
     fewer. Batches are kept per resolution.
@@ -55,11 +52,15 @@ class Evaluator:
         recalibrate(net, [x])
         return x
 
-    def top1(self, net: SuperNetwork, arch: Arch) -> float:
-        """Validation top-1 (0..1) of a sub-network with its own statistics. Leaves it active and in eval mode."""
+    def subnet_score(self, net: SuperNetwork, arch: Arch) -> float:
+        """The score (0..1) of a sub-network on val with its own statistics. Leaves it active and in eval mode."""
         net.set_active(arch)
         self.calibrate(net, arch.r)
-        return top1(net, self.val_batches(arch.r))
+        return self.score(net, arch.r)
+
+    def score(self, net: nn.Module, resolution: int) -> float:
+        """The score (0..1) of a network on val, with the statistics it has. Sets eval mode."""
+        return network_score(net, self.val_batches(resolution), self.val.task)
 
     def val_batches(self, resolution: int) -> Sequence[tuple[Tensor, Tensor]]:
         """The val split as (x (B, 3, r, r), labels (B,))."""

@@ -12,6 +12,7 @@ from ofa_core.images.packed import load_split
 from ofa_core.images.resize import resize
 from ofa_core.images.shards import Shards
 from ofa_core.nn.inputs import to_input
+from ofa_core.tasks.registry import get_task
 
 AHEAD = 4
 """Number of steps whose images are read ahead from shards."""
@@ -23,10 +24,11 @@ Batch = tuple[Tensor, Tensor]
 class Images:
     """One split.
 
-    path: the packed data set. split: train, val or test.
+    path: the packed data set. split: train, val or test. task: what its labels are for.
     """
 
     def __init__(self, path: Path, split: str) -> None:
+        self.task = get_task("classification")
         loaded = load_split(path, split)
         self.images, self.labels, self.classes = loaded.images, loaded.labels.astype(np.int64), loaded.classes
         self._resized: dict[int, np.ndarray | Shards] = {}

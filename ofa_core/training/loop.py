@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ofa_core.nn.network import LayerModule, Network
 from ofa_core.space.layers import Layer
+from ofa_core.tasks.task import Task
 from ofa_core.training.augment import augment
 from ofa_core.training.checkpoint import Progress, TrainingState
 from ofa_core.training.distributed import ALONE, Group
@@ -86,9 +86,9 @@ def train(
 ) -> Progress:
     """Trains `net` in place; returns the finished progress: the loss curve and the time it took.
 
-    sample: the sub-networks of a step. resolutions: one of them is drawn for every step. phase: its name makes the random
-    numbers of phases differ. work: a folder for checkpoints; training goes on from the one that lies there. group: the
-    processes that share the work; each of them calls `train` with equal arguments.
+    images: their task gives the losses. sample: the sub-networks of a step. resolutions: one of them is drawn for every step.
+    phase: its name makes the random numbers of phases differ. work: a folder for checkpoints; training goes on from the one
+    that lies there. group: the processes that share the work; each of them calls `train` with equal arguments.
 
     A step's images are cut into as many parts as there are processes times `shared.accumulate`. Batch norms see one part at a
     time (ghost batch norm), gradients are averaged over all, so it does not matter how the parts are dealt out to processes.
@@ -114,10 +114,10 @@ def train(
             net.zero_grad(set_to_none=True)
             loss = 0.0
             for x, labels in _parts(stream, step, resolution, shared, group):
-                loss += _accumulate(net, x, labels, subnets, shared, teacher, 1 / part_count)
+                loss += _accumulate(net, x, labels, subnets, shared, teacher, images.task, 1 / part_count)
             loss, stop, due = group.sum([loss, bool(terminated), time.monotonic() - saved > shared.checkpoint_seconds])
             state.progress.seconds += time.monotonic() - started
-            if _astray(loss, state.progress, shared.spike_factor, len(images.classes)):
+            if _astray(loss, state.progress, shared.spike_factor, images.task.loss_of_guessing(len(images.classes))):
                 _roll_back(loss, state, shared.max_rollbacks, phase, work, group)
                 bar.n = state.progress.step
                 continue
@@ -176,6 +176,7 @@ def _accumulate(
     subnets: list[list[Layer]],
     shared: TrainingParams,
     teacher: Teacher | None,
+    task: Task,
     share: float,
 ) -> float:
     """Adds `share` of the gradients of all sub-networks to those in `net`; returns that share of their mean loss."""
@@ -183,24 +184,24 @@ def _accumulate(
     with torch.autocast(x.device.type, torch.bfloat16, enabled=shared.precision == "bfloat16"):
         if teacher is not None and teacher.net is not None and teacher.weight:
             with torch.no_grad():
-                soft = _widened(teacher.net(x)).softmax(1)  # (b, classes)
+                soft = task.soft_targets(_widened(teacher.net(x)))
         total = torch.zeros((), device=x.device)
         for i, layers in enumerate(subnets):
             net.active = layers
-            logits = _widened(net(x))  # (b, classes)
-            loss = F.cross_entropy(logits, labels, label_smoothing=shared.label_smoothing)
+            outputs = _widened(net(x))
+            loss = task.loss(outputs, labels, shared.label_smoothing)
             if soft is not None and teacher is not None:
-                loss = teacher.weight * F.cross_entropy(logits, soft) + (0 if in_place else loss)
+                loss = teacher.weight * task.distillation_loss(outputs, soft) + (0 if in_place else loss)
             if in_place and i == 0:
-                soft = logits.detach().softmax(1)
+                soft = task.soft_targets(outputs.detach())
             (share * loss).backward()
             total += loss.detach()
     return share * total.item() / len(subnets)
 
 
-def _widened(logits: Tensor) -> Tensor:
-    """Probabilities are computed in 32 bits or more."""
-    return logits.float() if logits.dtype == torch.bfloat16 else logits
+def _widened(outputs: Tensor) -> Tensor:
+    """Losses are computed in 32 bits or more."""
+    return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
 
 
 def _update(state: TrainingState, rate: float) -> None:
@@ -221,14 +222,14 @@ def _record(progress: Progress, loss: float, rate: float, steps_per_epoch: int, 
         progress.losses = []
 
 
-def _astray(loss: float, progress: Progress, spike_factor: float, classes: int) -> bool:
+def _astray(loss: float, progress: Progress, spike_factor: float, guessing: float) -> bool:
     """Whether a loss is not finite, or more than `spike_factor` times that of the last row of the history.
 
-    A spike is above the loss of guessing, too: single batches are many times above a mean that is near zero.
+    A spike is above `guessing`, the loss of guessing, too: single batches are many times above a mean that is near zero.
     """
     if not math.isfinite(loss) or not progress.history:
         return not math.isfinite(loss)
-    return loss > max(spike_factor * progress.history[-1]["loss"], math.log(classes))
+    return loss > max(spike_factor * progress.history[-1]["loss"], guessing)
 
 
 def _roll_back(loss: float, state: TrainingState, most: int, phase: str, work: Path, group: Group) -> None:

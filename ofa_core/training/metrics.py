@@ -23,7 +23,7 @@ def supernet_metrics(
 
     Changes the statistics in `net`: save it first.
     """
-    top1 = {name: evaluator.top1(net, arch) for name, arch in archs.items()}
+    top1 = {name: evaluator.subnet_score(net, arch) for name, arch in archs.items()}
     last = progress.history[-1]
     return {"split": "val", "top1": top1, "loss": last["loss"], "steps": last["step"]} | cost(progress.seconds, group)
 

@@ -8,7 +8,7 @@ import pytest
 from ofa_core.accuracies import collect
 from ofa_core.accuracies.collect import collect_int8, int8_top1, sample_archs
 from ofa_core.accuracies.params import CollectParams
-from ofa_core.evaluation.evaluate import accuracy
+from ofa_core.evaluation.evaluate import score
 from ofa_core.images.resize import to_rgb
 from ofa_core.nn.network import SuperNetwork
 from ofa_core.predictor.accuracy_table import read_accuracies, write_accuracies
@@ -33,12 +33,12 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Su
 def test_simulation_is_near_the_exported_file(trained: tuple[SuperNetwork, Evaluator], tmp_path: Path) -> None:
     net, evaluator = trained
     arch = SPACE.largest(20)
-    simulated, in_float = int8_top1(evaluator, net, arch), evaluator.top1(net, arch)
+    simulated, in_float = int8_top1(evaluator, net, arch), evaluator.subnet_score(net, arch)
     assert simulated == int8_top1(evaluator, net, arch)
     assert in_float > 0.3
     calibration = to_rgb(evaluator.train.at(20)[evaluator.indices])
     (tmp_path / "net.tflite").write_bytes(integer(net.extract(arch).eval(), calibration))
-    measured = accuracy(tmp_path / "net.tflite", to_rgb(evaluator.val.at(20)), evaluator.val.labels)["top1"]
+    measured = score(tmp_path / "net.tflite", to_rgb(evaluator.val.at(20)), evaluator.val.labels, evaluator.val.task)["top1"]
     assert simulated == pytest.approx(measured, abs=0.02)  # of 160 images
 
 

@@ -15,7 +15,7 @@ from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
 from ofa_core.run import files
 from ofa_core.space.stock import STOCK, stock_layers
 from ofa_core.training.distributed import ALONE
-from ofa_core.training.evaluation import Evaluator, top1
+from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
 from tests.small_training import SHARED, SPACE, fresh
 
@@ -80,7 +80,7 @@ def test_baselines_are_trained_once(dataset: Path, tmp_path: Path, monkeypatch: 
     for name, layers in networks.items():
         net = load_layers(tmp_path / f"{name}.safetensors")
         assert net.active == layers
-        assert top1(net, evaluator.val_batches(layers[0].resolution)) == metrics[name]["top1"]
+        assert evaluator.score(net, layers[0].resolution) == metrics[name]["top1"]
         assert metrics[name]["cpu_core_hours"] > 0
         assert metrics[name]["params"] == sum(layer.params for layer in layers)
 
@@ -117,7 +117,7 @@ def test_tables_and_plots(dataset: Path, tmp_path: Path) -> None:
     assert list(archs.values())[::2] == [SPACE.smallest(24), SPACE.largest(24)]
     on_test, on_val = (Evaluator(Images(dataset, "train"), Images(dataset, split), 64, seed=0) for split in ("test", "val"))
     shrunk = fresh(1)
-    on_val.top1(shrunk, archs["middle"])
+    on_val.subnet_score(shrunk, archs["middle"])
     worth = shrinking(fresh(0), shrunk, archs, {"middle": shrunk.extract(archs["middle"]).eval()}, on_test, on_val)
     assert list(worth["name"]) == ["smallest", "middle", "largest"]
     assert worth["alone"].notna().tolist() == [False, True, False]

@@ -23,6 +23,7 @@ from ofa_core.run import files, paths
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.arch import Arch
 from ofa_core.space.registry import get_space
+from ofa_core.tasks.registry import get_task
 from stages import checksum
 from tests.commands.test_main import ofa
 from tests.conftest import REPO, shared_data
@@ -40,8 +41,8 @@ def export(folder: Path, arch: Arch, monkeypatch: pytest.MonkeyPatch) -> dict:
     origin = {"space": {"name": "ofa_small", "width_mult": 0.5}, "num_classes": len(CLASSES)}
     save_network(path, net.extract(arch), arch, origin)
     images = np.random.default_rng(0).integers(0, 256, (8, arch.r, arch.r, 3), dtype=np.uint8)
-    params = conversion(formats=("uint8", "float"))
-    exported = export_network(load_network(path)[0], CLASSES, params, "composed", images, images)
+    params, task = conversion(formats=("uint8", "float")), get_task("classification")
+    exported = export_network(load_network(path)[0], CLASSES, params, "composed", images, images, task=task)
     description = exported.description | {"arch": arch.to_dict()}
     write(paths.exported("demo"), exported, description)
     return description
@@ -233,6 +234,25 @@ def test_bad_input_is_one_line(capsys, monkeypatch, bad, photos, arguments, mess
     assert (code, out) == (2, "")
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert message in line
+
+
+@pytest.mark.parametrize("task", ["detection", ["classification"], None])
+def test_a_task_that_is_not_known_is_one_line(capsys, release, photos, tmp_path, task):
+    """What its outputs mean would be a guess."""
+    shutil.copytree(release, tmp_path / "release")
+    manifest = tmp_path / "release/manifest.json"
+    content = files.read_json(manifest)
+    content["models"][0]["task"] = task
+    files.write_json(manifest, content)
+    for command in (("predict", str(photos / "bird/0.jpg")), ("eval", "--data", str(photos))):
+        code, out, err = ofa(capsys, command[0], str(tmp_path / "release/demo.tflite"), *command[1:])
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {manifest}: task: ")
+        assert err.endswith(" is not one of classification\n")
+    content["models"][0].pop("task")
+    files.write_json(manifest, content)
+    code, _, err = ofa(capsys, "predict", str(tmp_path / "release/demo.tflite"), str(photos / "bird/0.jpg"))
+    assert (code, err) == (2, f"error: {manifest}: not a release's manifest; `ofa verify` checks one\n")
 
 
 def test_released_labels_and_folders_of_another_set(capsys, release, tmp_path):

@@ -14,8 +14,10 @@ from ofa_core.nn.recalibration import recalibrate
 from ofa_core.quantization.fake import FakeQuantized, of_form
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.stock import stock_layers
+from ofa_core.tasks.registry import get_task
 from tests.convert.test_network import NETWORKS, conversion, make_network, normalised, random_images
 
+TASK = get_task("classification")
 FAMILIES = [*NETWORKS, ("mobilenet_v2", 0.35, 32), ("mobilenet_v3_small", 0.35, 32)]
 
 
@@ -86,7 +88,7 @@ def test_torch_simulates_the_file(form):
     ranges, images = calibrate(network, random_images(32, 20), "minmax", form), random_images(40, 20, seed=1)
     content = convert_integer(network, ranges, form)
     simulation = FakeQuantized(network, ranges, hard_swish=form).eval()
-    found = compare_simulation(simulation, content, images)
+    found = compare_simulation(simulation, content, images, TASK)
     steps = drift(simulation, content, images)
     assert set(steps) == set(ranges) - {"image"}
     # A convolution is the simulation's to the step; what follows passes differences on, see docs/export.md.
@@ -105,7 +107,7 @@ def test_torch_simulates_the_file(form):
     assert np.abs(simulated - file).mean() < np.abs(exact - file).mean()
     message = r"^uint8: xnnpack kernels and the simulation in torch agree on 50.00% of the images, less than min_sim"
     with pytest.raises(ValueError, match=message):
-        check_simulation({"xnnpack": {"same_top1": 0.5}}, 0.9)
+        check_simulation({"xnnpack": {"same_top1": 0.5}}, 0.9, TASK)
 
 
 def test_layers_that_stay_float_are_float_in_the_simulation():
@@ -130,9 +132,11 @@ def test_trained_ranges_are_exported():
     trained["image"] = calibrate(network, images, "minmax", "composed")["image"]
     classes = tuple("abcdefghij")
     for form in ("composed", "fused"):
-        exported = export_network(network, classes, conversion(), form, images, images, ranges=trained)
+        exported = export_network(network, classes, conversion(), form, images, images, ranges=trained, task=TASK)
         [row] = [row for row in exported.scales if row["tensor"] == "block_9.expand" and row["kind"] == "activation"]
         assert row["scale"] == pytest.approx((trained["block_9.expand"][1] - trained["block_9.expand"][0]) / 255, rel=0.01)
         assert row["equal"]
-    exported = export_network(network, classes, conversion(background=True), "composed", images, images, ranges=trained)
+    exported = export_network(
+        network, classes, conversion(background=True), "composed", images, images, ranges=trained, task=TASK
+    )
     assert all(row["equal"] for row in exported.scales)

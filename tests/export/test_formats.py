@@ -31,10 +31,12 @@ from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.arch import Arch
 from ofa_core.space.graph import lower_network
 from ofa_core.space.registry import get_space
+from ofa_core.tasks.registry import get_task
 from stages import export as stage_export
 from tests.conftest import REPO
 from tests.convert.test_network import conversion, make_network, random_images, torch_probabilities
 
+TASK = get_task("classification")
 CLASSES = tuple("abcdefghij")
 FORMATS = ("uint8", "int8", "dynamic", "float16", "float", "saved_model", "frozen", "onnx", "torch")
 
@@ -44,7 +46,7 @@ def everything():
     """A network, and all that is made of it."""
     network = make_network("ofa_small_se", None, 20)
     params, images = conversion(formats=FORMATS), random_images(12, 20, seed=1)
-    return network, export_network(network, CLASSES, params, "composed", random_images(8, 20), images, b"weights")
+    return network, export_network(network, CLASSES, params, "composed", random_images(8, 20), images, b"weights", task=TASK)
 
 
 def test_every_format_computes_what_torch_computes(tmp_path):
@@ -140,7 +142,7 @@ def test_some_layers_may_stay_float():
     names = tuple(layer.name for layer in network.active if layer.name != "pool")
     whole, ranges = tf_network(network), calibrate(network, calibration, "minmax", "composed")
     content = convert_integer(network, ranges, keep_float=names)
-    kept = compare(network, whole, {"uint8": content}, images)["uint8"]["largest_difference"]
+    kept = compare(network, whole, {"uint8": content}, images, TASK)["uint8"]["largest_difference"]
     assert kept < 0.2 * exported.report["to_torch"]["uint8"]["largest_difference"]  # the input's rounding is left
     model = TFLiteModel(convert_integer(network, ranges, io="int8", keep_float=("block_1",)))
     assert model.input_details["dtype"] == np.int8
@@ -170,12 +172,12 @@ def test_errors_of_layers_tell_where_the_loss_is():
 
 def test_kernels_are_compared():
     _, exported = everything()
-    found = compare_kernels(exported.content["uint8"], random_images(12, 20, seed=1))
+    found = compare_kernels(exported.content["uint8"], random_images(12, 20, seed=1), TASK)
     assert 0.5 < found["same_top1"] <= 1
     assert 0 < found["same_values"] <= 1
     assert found["largest_steps"] < 100
     with pytest.raises(ValueError, match=r"^uint8: XNNPACK and the reference kernels agree on 50.00% of the images"):
-        check_kernels(found | {"same_top1": 0.5}, 0.9)
+        check_kernels(found | {"same_top1": 0.5}, 0.9, TASK)
 
 
 def test_gates_stop_with_one_line():
@@ -186,14 +188,14 @@ def test_gates_stop_with_one_line():
         check_difference({"float": {"largest_difference": float("nan")}}, 1e-3)
     images = random_images(40, 20, seed=4)
     labels = torch_probabilities(network, images).argmax(1)
-    found = int8_drop(exported.float_file, exported.content["uint8"], images, labels)
+    found = int8_drop(exported.float_file, exported.content["uint8"], images, labels, TASK)
     assert found["top1_float"] == 1
     assert found["int8_drop"] == pytest.approx(1 - found["int8_agreement"])
-    check_drop(found, found["int8_drop"])
+    check_drop(found, found["int8_drop"], TASK)
     with pytest.raises(ValueError, match=r"^uint8: top1 on val falls from 100.00% to 40.00% by quantisation"):
-        check_drop(found | {"top1_uint8": 0.4, "int8_drop": 0.6}, 0.5)
+        check_drop(found | {"top1_uint8": 0.4, "int8_drop": 0.6}, 0.5, TASK)
     with pytest.raises(ValueError, match=r"^labels: 9 names, the network has 10 classes$"):
-        export_network(network, CLASSES[:9], conversion(), "composed", images, images)
+        export_network(network, CLASSES[:9], conversion(), "composed", images, images, task=TASK)
 
 
 def test_background_never_wins_and_changes_nothing_else():
@@ -209,7 +211,7 @@ def test_background_never_wins_and_changes_nothing_else():
     scales = [sorted(t["quantization"][0] for t in model.interpreter.get_tensor_details())[-5:] for model in integer]
     np.testing.assert_allclose(*scales, rtol=1e-6)  # the output range is not wrecked
     np.testing.assert_array_equal(integer[1].predict(images).argmax(1) - 1, integer[0].predict(images).argmax(1))
-    exported = export_network(network, CLASSES, conversion(background=True), "composed", calibration, images)
+    exported = export_network(network, CLASSES, conversion(background=True), "composed", calibration, images, task=TASK)
     assert exported.classes == ("background", *CLASSES)
     network.active = [layer for layer in network.active if layer.kind != "linear"]
     with pytest.raises(ValueError, match="pool: a background class needs a linear layer"):

@@ -10,6 +10,7 @@ from ofa_core.convert.tflite import convert_float
 from ofa_core.export.mixed_precision import CANDIDATES, choose_keep_float
 from ofa_core.export.params import ChooseFloatParams
 from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.tasks.registry import get_task
 from tests.convert.test_network import make_network, random_images
 
 PARAMS = ChooseFloatParams(images=60, max_slowdown=10.0, min_agreement=1.0)
@@ -28,7 +29,8 @@ def choose(net, params=PARAMS, keep_float=(), slower=1.1):
         sizes.append([len(content) for content in contents.values()])
         return {name: 1.0 if i == 0 else slower for i, name in enumerate(contents)}
 
-    return choose_keep_float(net, ranges_of(net), "composed", IMAGES, params, keep_float, timed), sizes
+    task = get_task("classification")
+    return choose_keep_float(net, ranges_of(net), "composed", IMAGES, params, keep_float, timed, task=task), sizes
 
 
 def test_layers_are_chosen_and_the_file_is_nearer_to_float():

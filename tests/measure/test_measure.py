@@ -10,7 +10,7 @@ from ofa_core.convert.timed_files import layer_file, network_file, trivial_file
 from ofa_core.latency.origin import check_origin
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.build import build_table, random_archs
-from ofa_core.measure.correction import accuracy, adapt, correct
+from ofa_core.measure.correction import adapt, correct, prediction_errors
 from ofa_core.runtime.device_record import host_device
 from ofa_core.runtime.host import HostDevice, time_model
 from ofa_core.runtime.sampling import measure
@@ -239,7 +239,7 @@ def test_a_published_table_is_carried_to_another_resolution():
     adapted, report = adapt(tables[224], space, archs[:20], target[:20], {"kind": "published", "file": "160"})
     assert adapted.device["file"] == "160"
     assert report["networks"] == 20
-    held_out = accuracy(adapted.predict_many(space, archs[20:]), target[20:])
+    held_out = prediction_errors(adapted.predict_many(space, archs[20:]), target[20:])
     assert held_out["mape"] < 0.03
     assert report["leave_one_out"]["mape"] == pytest.approx(held_out["mape"], abs=0.01)
     with pytest.raises(ValueError, match="at least 4"):
@@ -248,7 +248,7 @@ def test_a_published_table_is_carried_to_another_resolution():
 
 def test_accuracy_by_hand():
     # Errors are 0, 50 and 5 %. Two of three pairs are in the same order.
-    got = accuracy(np.array([1.0, 3.0, 2.1]), np.array([1.0, 2.0, 2.0 / 0.9523809523809523]))
+    got = prediction_errors(np.array([1.0, 3.0, 2.1]), np.array([1.0, 2.0, 2.0 / 0.9523809523809523]))
     assert got == {"mape": pytest.approx(0.5 / 3, abs=1e-3), "within_10_percent": 0.666667, "within_5_percent": 0.666667,
                    "kendall_tau": 0.333333}  # fmt: skip
 

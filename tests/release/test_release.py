@@ -234,6 +234,23 @@ def test_the_cards_program_runs(tmp_path, monkeypatch, capsys, channels):
         assert capsys.readouterr().out == f"{expected}\n"
 
 
+def test_the_card_shows_units(tmp_path):
+    metrics = {"top1": 1, "float_top1": 0.885, "float_top5": 0.99881, "onnx_same_top1_as_torch": 1.0, "images": 100}
+    metrics |= {"float_latency_ms": 2.1049, "latency_spread_ms": 0.00772, "device": "a phone", "predicted_latency_ms": None}
+    write_release(tmp_path / "release", [model(tmp_path, metrics=metrics)])
+    card = (tmp_path / "release" / "ofa-fast.md").read_text()
+    assert card.split("| metric | value |\n|---|---|\n")[1].split("\n\n")[0].splitlines() == [
+        "| device | a phone |",
+        "| float_latency_ms | 2.1 ms |",
+        "| float_top1 | 88.50% |",
+        "| float_top5 | 99.88% |",
+        "| images | 100 |",
+        "| latency_spread_ms | 0.00772 ms |",
+        "| onnx_same_top1_as_torch | 100.00% |",
+        "| top1 | 100.00% |",
+    ]
+
+
 def test_a_detection_card(tmp_path):
     changes = {"task": "detection", "metrics": {"split": "val", "map": 0.2, "device": None}}
     write_release(tmp_path / "release", [model(tmp_path, **changes)])

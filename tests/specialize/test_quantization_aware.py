@@ -16,12 +16,12 @@ from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.params import Quantization
 from ofa_core.run.params import parse
 from ofa_core.runtime.tflite import TFLiteModel
-from ofa_core.specialize.fine_tuning import saved_top1, specialize
+from ofa_core.specialize.fine_tuning import saved_score, specialize
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import TrainingState
 from ofa_core.training.distributed import ALONE
-from ofa_core.training.evaluation import Evaluator, top1
+from ofa_core.training.evaluation import Evaluator, network_score
 from ofa_core.training.images import Images
 from tests.convert.test_network import conversion
 from tests.small_training import SHARED, SPACE, fresh, state_bytes
@@ -87,8 +87,8 @@ def test_files_hold_ranges_and_the_better_one_is_released(dataset: Path, tmp_pat
         else:
             save_network(path, module, ARCH, ORIGIN)
             assert load_ranges(path) is None
-        expected = top1(module, val.batches(20, 500))
-        assert saved_top1(path, dataset, "val", 1) == expected
+        expected = network_score(module, val.batches(20, 500), val.task)
+        assert saved_score(path, dataset, "val", 1) == expected
 
     candidates = load_candidates(tmp_path / "networks")
     assert [candidate.quantization for candidate in candidates] == ["post", "aware"]
@@ -100,13 +100,13 @@ def test_files_hold_ranges_and_the_better_one_is_released(dataset: Path, tmp_pat
     # Labels that the aware network's file gets right all, and then the other's.
     for better, content in zip(("aware", "post"), reversed(contents), strict=True):
         labels = TFLiteModel(content).predict(images).argmax(1)
-        best, found = choose(candidates, params, "composed", calibration, images, labels)
+        best, found = choose(candidates, params, "composed", calibration, images, labels, val.task)
         assert best.quantization == better
         assert found[better] == 1
     ranges = candidates[1].ranges
     assert ranges is not None
     check_scales(compare_scales(contents[1], candidates[1].network, ranges))
-    assert choose(candidates[:1], params, "composed", calibration, images, labels) == (candidates[0], {})
+    assert choose(candidates[:1], params, "composed", calibration, images, labels, val.task) == (candidates[0], {})
 
 
 def test_foreign_files_are_one_clear_line(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from ofa_core.nn.weights import describe, load_network, load_weights, read_descr
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.run import files
 from ofa_core.space.registry import get_space
-from ofa_core.specialize.fine_tuning import fine_tune, saved_top1
+from ofa_core.specialize.fine_tuning import fine_tune, saved_score
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.ema import MovingAverage
-from ofa_core.training.evaluation import Evaluator, top1
+from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images, TrainStream
 from ofa_core.training.loop import Schedule, Teacher
 from ofa_core.training.metrics import at_extremes, cost
@@ -158,12 +158,12 @@ def test_specialised_network_is_the_sub_network(dataset: Path, tmp_path: Path) -
     train_supernet(net, train_images, tmp_path)
     evaluator = Evaluator(train_images, val, 64, seed=0)
     arch = SPACE.sample(np.random.default_rng(3))
-    accuracy = evaluator.top1(net, arch)
+    accuracy = evaluator.subnet_score(net, arch)
     save_network(tmp_path / "net.safetensors", net.extract(arch), arch, describe(net, full_choices(SPACE)))
-    assert saved_top1(tmp_path / "net.safetensors", dataset, "val", 1) == accuracy
+    assert saved_score(tmp_path / "net.safetensors", dataset, "val", 1) == accuracy
     loaded, loaded_arch = load_network(tmp_path / "net.safetensors")
     assert loaded_arch == arch
-    assert top1(loaded, evaluator.val_batches(arch.r)) == accuracy
+    assert evaluator.score(loaded, arch.r) == accuracy
 
 
 def test_collected_architectures(dataset: Path) -> None:

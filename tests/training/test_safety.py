@@ -1,6 +1,7 @@
 """Safety of training: diverging losses, termination, a full disk."""
 
 import itertools
+import math
 import os
 import signal
 from dataclasses import replace
@@ -64,7 +65,7 @@ def test_sudden_losses_roll_back(dataset: Path, tmp_path: Path, monkeypatch: pyt
 def test_a_spike_is_above_guessing(loss: float, before: float | None, astray: bool) -> None:
     """Late in training, single batches can be far above a mean near zero. For ten classes, guessing has a loss of 2.3."""
     progress = Progress(history=[] if before is None else [{"loss": before}])
-    assert loop._astray(loss, progress, 5.0, 10) == astray
+    assert loop._astray(loss, progress, 5.0, math.log(10)) == astray
 
 
 def test_termination_checkpoints_first(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,88 @@
+"""Classification: one label an image, one vector of probabilities out."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ofa_core.space.layers import Layer
+from ofa_core.tasks.task import Outputs, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PROBABILITIES = "probabilities"
+RANKS = 5
+"""Most probable classes that are kept of an image: what top-5 accuracy counts, and what is shown."""
+
+
+class Classification(Task):
+    """Labels (n,) are indices of classes. Networks give logits (n, classes), files probabilities (n, classes).
+
+    Answers (n, 5) are the most probable classes, best first, or all where there are fewer. Equal probabilities, which 8-bit
+    outputs often have, stand in the order of the classes.
+    """
+
+    name = "classification"
+    outputs = (PROBABILITIES,)
+    scores = ("top1", "top5")
+    agreement_name = "same_top1"
+
+    def loss(self, outputs: "Tensor", labels: "Tensor", label_smoothing: float) -> "Tensor":
+        """Cross entropy of logits (b, classes) against labels (b,), which share `label_smoothing` with all classes."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
+
+    def soft_targets(self, outputs: "Tensor") -> "Tensor":
+        """Probabilities (b, classes)."""
+        return outputs.softmax(1)
+
+    def distillation_loss(self, outputs: "Tensor", soft: "Tensor") -> "Tensor":
+        """Cross entropy of logits against a teacher's probabilities, both (b, classes)."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs, soft)
+
+    def loss_of_guessing(self, classes: int) -> float:
+        """Cross entropy of equal probabilities."""
+        return math.log(classes)
+
+    def network_score(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> float:
+        """Share of images whose largest logit is their label's."""
+        right = count = 0
+        for logits, labels in batches:
+            right += int((logits.argmax(1).cpu() == labels).sum())
+            count += len(labels)
+        return right / count
+
+    def finished(self, outputs: "Tensor") -> Outputs:
+        """Probabilities (n, classes) float32 of logits (n, classes)."""
+        return {PROBABILITIES: outputs.softmax(1).numpy()}
+
+    def class_count(self, layers: Sequence[Layer]) -> int:
+        """The width of the last layer."""
+        return layers[-1].out
+
+    def answers(self, outputs: Outputs) -> np.ndarray:
+        """The most probable classes (n, 5)."""
+        return np.argsort(-outputs[PROBABILITIES], axis=1, kind="stable")[:, :RANKS]
+
+    def score(self, answers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """top1 and top5: the share of images whose label is the most probable class, or among the five most probable."""
+        right = answers == labels[:, None]  # (n, 5)
+        return {"top1": float(right[:, 0].mean()), "top5": float(right.any(1).mean())}
+
+    def agreement(self, a: np.ndarray, b: np.ndarray) -> float:
+        """The share of images with the same most probable class."""
+        return float((a[:, 0] == b[:, 0]).mean())
+
+    def report(self, outputs: Outputs, labels: Sequence[str]) -> dict[str, Any]:
+        """top: the most probable classes of an image, best first; of each its index, label and probability (0..1)."""
+        [probabilities], [best] = outputs[PROBABILITIES], self.answers(outputs)
+        return {"top": [{"index": int(i), "label": labels[i], "probability": float(probabilities[i])} for i in best]}
+
+    def lines(self, report: Mapping[str, Any]) -> list[str]:
+        """Probability and label of each class."""
+        return [f"{row['probability']:7.2%}  {row['label']}" for row in report["top"]]
