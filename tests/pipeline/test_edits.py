@@ -42,7 +42,7 @@ COMMENT = "# edited\n"
 OF_TRAINING = TRAINING | {"collect_accuracies", "compare"} | of_targets("specialize")
 OF_LAYERS = OF_TRAINING | {"build_latency_table@host"} | of_targets("export")
 OF_MACHINE = OF_TRAINING if "launcher" in PARAMS.raw("training") else set()
-"""Of the section `machine`: nothing. MERGE: these keys are still in section `training`; then this is set() everywhere."""
+"""Of the section `machine`: nothing. MERGE: while its keys are in the section `training`, all that tracks that one."""
 EDITS = (
     Edit("reader of an image format", "ofa_core/datasets/idx.py", "", COMMENT, {"prepare"}),
     Edit("prepare.val_images", "params.yaml", "val_images: 500", "val_images: 600", {"prepare"}),
