@@ -58,8 +58,14 @@ class Stage:
         return {key: value for path in both for key, value in files.read_json(path).items()}
 
     def reports(self, name: str) -> dict[str, dict[str, Any]]:
-        """Declares the reports of all items of another stage as inputs; returns them by item, as `report` does."""
-        found = sorted((paths.REPORTS / name).glob(f"*{paths.DETAILS}"))
+        """Declares the reports of all items of another stage as inputs; returns them by item, as `report` does.
+
+        Raises ValueError when there are none.
+        """
+        folder = self.input(paths.REPORTS / name)
+        found = sorted(folder.glob(f"*{paths.DETAILS}"))
+        if not found:
+            raise ValueError(f"{folder}: no file *{paths.DETAILS}; `dvc repro` makes what stages depend on")
         return {item: self.report(name, item) for item in (path.name.removesuffix(paths.DETAILS) for path in found)}
 
     def pinned(self, path: Path, md5: str | None, key: str) -> Path:

@@ -77,8 +77,14 @@ def test_report_of_a_stage_without_items(workspace: Path) -> None:
         stage.write_report({"loss": 1.5, "steps": 3})
         assert stage.report("demo") == {"loss": 1.5, "steps": 3}
     assert files.read_json("reports/demo.json") == {"loss": 1.5}
-    with running("after") as stage, pytest.raises(ValueError, match=r"^reports/other\.json: no such file"):
-        stage.report("other")
+    with running("after") as stage:
+        with pytest.raises(ValueError, match=r"^reports/other\.json: no such file"):
+            stage.report("other")
+        with pytest.raises(ValueError, match=r"^reports/other: no such file"):
+            stage.reports("other")
+        Path("reports/other").mkdir()
+        with pytest.raises(ValueError, match=r"^reports/other: no file \*_details\.json"):
+            stage.reports("other")
 
 
 def test_work_folder_is_that_of_its_inputs(workspace: Path) -> None:
