@@ -64,7 +64,7 @@ def run(dtype: Dtype, space: Space, device: HostDevice, predictor: Predictor, ar
     )
     checked = report["networks_checked"]
     show(f"{checked} networks, before correction", report["before_correction"])
-    show(f"{checked} networks, after correction", report["after_correction"])
+    show(f"{checked} networks, after correction", report)
     archs = winners(space, predictor, table)
     apart = folder / f"searched-{hashlib.sha256(repr(archs).encode()).hexdigest()[:12]}"
     apart.mkdir(exist_ok=True)

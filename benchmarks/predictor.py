@@ -38,7 +38,7 @@ def run(archs: list[Arch], top1: np.ndarray, seed: int) -> str:
     low, high = predictor.interval([archs[i] for i in unseen], 0.9)
     inside = (low <= top1[unseen]) & (top1[unseen] <= high)
     held = f"held {inside[:TESTED].mean():.3f} of {TESTED}, {inside.mean():.3f} of {len(unseen)}"
-    return f"rmse {quality['rmse']:.4f} points, tau {quality['kendall_tau']:.4f}, {held}"
+    return f"rmse {quality['rmse_points']:.4f} points, tau {quality['kendall_tau']:.4f}, {held}"
 
 
 def main() -> None:

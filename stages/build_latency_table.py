@@ -5,8 +5,7 @@ import argparse
 import pandas as pd
 
 from ofa_core.convert.hard_swish import choose_hard_swish
-from ofa_core.export.params import ExportParams
-from ofa_core.images.packed import load_split
+from ofa_core.convert.params import HardSwishChoice
 from ofa_core.latency.params import DeviceParams
 from ofa_core.measure.device_table import obtain_table
 from ofa_core.run import files, paths
@@ -15,16 +14,16 @@ from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
-    """Writes build/latency/DEVICE.json, its metrics and the points predicted against measured."""
+    """Writes build/latency/DEVICE.json, its report and the points predicted against measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", required=True, help="a name under build_latency_table.devices")
     name = parser.parse_args().device
     with running(f"build_latency_table@{name}") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
-        choice = stage.params.read("export", ExportParams).hard_swish
+        choice = stage.params.read("export.hard_swish", HardSwishChoice)
         params = stage.params.read(f"build_latency_table.devices.{name}", DeviceParams)
-        classes = load_split(stage.input(paths.DATASET), "val").classes
+        classes = files.read_json(stage.input(paths.DATASET_FACTS))["classes"]
         full = space.layers(space.largest(), len(classes))
         hard_swish, _ = choose_hard_swish(choice, full, params.dtype, params.threads)
 
@@ -33,7 +32,7 @@ def main() -> None:
             with files.replacing(paths.latency_table(name)) as temporary:
                 table.save(temporary)
             points = pd.DataFrame({key: report.pop(key, []) for key in ("predicted_ms", "measured_ms")})
-            files.write_json(paths.report("build_latency_table", name), report)
+            stage.write_report(report)
             files.write_bytes(paths.report("build_latency_table", name, ".csv"), points.to_csv(index=False).encode())
 
 

@@ -10,7 +10,7 @@ from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import load_weights
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.accuracy_table import write_accuracies
-from ofa_core.run import files, paths
+from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
@@ -21,7 +21,7 @@ from ofa_core.training.params import TrainingParams
 
 
 def main() -> None:
-    """Writes build/accuracies.csv and reports/collect_accuracies.json."""
+    """Writes build/accuracies.csv and its report."""
     with running("collect_accuracies") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
@@ -46,10 +46,9 @@ def main() -> None:
             int8_top1 = collect_int8(net, evaluator, archs, params.int8_architectures, group)
             if group.is_first:
                 write_accuracies(paths.ACCURACIES, archs, top1, int8_top1)
-                metrics = {"split": "val", "architectures": len(archs), "int8_architectures": len(int8_top1)}
-                metrics |= {"lowest_top1": min(top1), "highest_top1": max(top1)}
-                metrics |= cost(time.monotonic() - started, group)
-                files.write_json(paths.report("collect_accuracies"), metrics)
+                report = {"top1": max(top1), "lowest_top1": min(top1), "split": "val"}
+                report |= {"architectures": len(archs), "int8_architectures": len(int8_top1)}
+                stage.write_report(report | cost(time.monotonic() - started, group))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Stage compare: searched networks beside stock ones, shrunk sub-networks beside cut ones, and what training cost."""
 
-from tqdm import tqdm
-
 from ofa_core.baselines.params import TrainBaselinesParams
+from ofa_core.convert.params import HardSwishChoice
 from ofa_core.evaluation.params import EvaluateParams
-from ofa_core.export.params import ExportParams
 from ofa_core.images.packed import load_split
 from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import load_layers, load_weights
-from ofa_core.report.comparison import measure_baseline, pareto, shrinking, training_cost, uniform_archs
+from ofa_core.quantization.params import Calibration
+from ofa_core.report.comparison import Conversion, measure_baselines, pareto, shrinking, training_cost, uniform_archs
 from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
@@ -27,20 +26,22 @@ def main() -> None:
         shared = stage.params.read("training", TrainingParams)
         last = stage.params.read("shrink.last", str)
         params = stage.params.read("train_baselines", TrainBaselinesParams)
-        export = stage.params.read("export", ExportParams)
+        conversion = Conversion(
+            hard_swish=stage.params.read("export.hard_swish", HardSwishChoice),
+            calibration=stage.params.read("export.calibration", Calibration),
+            images=stage.params.read("export.calibration_images", int),
+        )
         timing = stage.params.read("evaluate", EvaluateParams)
         dataset, weights = stage.input(paths.DATASET), stage.input(paths.BASELINES)
         supernets = [stage.input(paths.supernet(name)) for name in ("full", last)]
         phases, specialized, searched = (stage.reports(name) for name in ("shrink", "specialize", "evaluate"))
-        once = [files.read_json(stage.input(paths.report(name))) for name in ("train_supernet", "collect_accuracies")]
+        once = [stage.report(name) for name in ("train_supernet", "collect_accuracies")]
         trained = files.read_json(stage.input(paths.report("train_baselines")))["networks"]
 
         use_threads(shared.threads)
         train, test = load_split(dataset, "train"), load_split(dataset, "test")
-        measured = {
-            name: measure_baseline(weights / f"{name}.safetensors", train, test, export, timing, get_task("classification"))
-            for name in tqdm(params.networks, desc="baselines", unit="net")
-        }
+        networks = {name: weights / f"{name}.safetensors" for name in params.networks}
+        measured = measure_baselines(networks, train, test, conversion, timing, get_task("classification"))
         families = {name: network.family for name, network in params.networks.items()}
         full, shrunk = (build_supernet(space, len(test.classes)) for _ in range(2))
         for net, path in zip((full, shrunk), supernets, strict=True):

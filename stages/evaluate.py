@@ -14,7 +14,7 @@ from ofa_core.tasks.registry import get_task
 
 
 def main() -> None:
-    """Writes reports/evaluate/TARGET.json."""
+    """Writes the report of TARGET: reports/evaluate/TARGET.json, and TARGET_details.json beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target
@@ -32,14 +32,14 @@ def main() -> None:
             print(
                 f"note: latency is predicted for {searched['device']} and measured here ({'; '.join(other)})", file=sys.stderr
             )
-        metrics = {
+        report = {
             "split": "test",
             "predicted_latency_ms": searched["predicted_latency_ms"],
             "predicted_device": searched["device"],
             "device": device_name(here),
         }
         models = {kind: path for kind in ("uint8", "float") if (path := paths.exported_file(name, kind)).exists()}
-        files.write_json(paths.report("evaluate", name), metrics | measure(models, images, labels, params, task))
+        stage.write_report(report | measure(models, images, labels, params, task))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from ofa_core.tasks.registry import get_task
 
 
 def main() -> None:
-    """Writes build/exported/TARGET/, reports/export/TARGET.json, the errors of layers, TARGET.csv, and TARGET_scales.csv."""
+    """Writes build/exported/TARGET/, its report, and beside it the errors of layers, TARGET.csv, and TARGET_scales.csv."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target
@@ -58,9 +58,10 @@ def main() -> None:
 
         write(paths.exported(name), exported, exported.description | {"arch": arch.to_dict()})
         sizes = {path.name: path.stat().st_size for path in sorted(paths.exported(name).iterdir())}
-        report = exported.report | drop | {"split": "val", "bytes": sizes, "hard_swish": hard_swish, "hard_swish_ms": times}
+        report: dict[str, object] = {"top1": drop.pop("top1_uint8")}
+        report |= exported.report | drop | {"split": "val", "bytes": sizes, "hard_swish": hard_swish, "hard_swish_ms": times}
         report |= {"released": best.quantization, "candidates_top1": top1} | choice
-        files.write_json(paths.report("export", name), report)
+        stage.write_report(report)
         for suffix, rows in ((".csv", exported.layers), ("_scales.csv", exported.scales)):
             files.write_bytes(paths.report("export", name, suffix), pd.DataFrame(rows).to_csv(index=False).encode())
 

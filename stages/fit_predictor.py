@@ -11,7 +11,7 @@ from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
-    """Writes build/predictor/, metrics and the points predicted against measured."""
+    """Writes build/predictor/, its report and the points predicted against measured."""
     with running("fit_predictor") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
@@ -25,7 +25,7 @@ def main() -> None:
             if not np.isnan(int8_top1).all():
                 predictor, quality["int8"], _ = fit_quantized_and_check(space, archs, top1, int8_top1, params, seed)
                 predictor.save(folder / paths.predictor("int8_top1").name)
-        files.write_json(paths.report("fit_predictor"), quality)
+        stage.write_report(quality)
         content = points.to_csv(index=False, float_format="%.6g")
         files.write_bytes(paths.report("fit_predictor", suffix=".csv"), content.encode())
 

@@ -7,12 +7,11 @@ from ofa_core.run.stage import exit_cleanly, running
 
 
 def main() -> None:
-    """Writes build/data/, which is classification.npz and, where asked for, shards/, and reports/prepare.json."""
+    """Writes build/data/: classification.npz, dataset.json and, where asked for, shards/. Besides reports/prepare.json."""
     with running("prepare") as stage:
         params = stage.params.read("prepare", PrepareParams)
         seed = stage.params.read("seed", int)
-        metrics = prepare(params, seed, paths.RAW, paths.DATASET)
-        files.write_json(paths.report("prepare"), metrics)
+        files.write_json(paths.report("prepare"), prepare(params, seed, paths.RAW, paths.DATASET))
 
 
 if __name__ == "__main__":

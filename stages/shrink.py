@@ -4,7 +4,7 @@ import argparse
 
 from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import describe, load_full, load_weights, save_weights
-from ofa_core.run import files, paths
+from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
@@ -17,7 +17,7 @@ from ofa_core.training.shrinking import in_supernet, phase_choices, phase_corner
 
 
 def main() -> None:
-    """Writes build/supernet/PHASE.safetensors, its metrics and its loss curve."""
+    """Writes build/supernet/PHASE.safetensors, its report and its loss curve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--phase", required=True, help="a name under shrink.phases")
     name = parser.parse_args().phase
@@ -47,7 +47,7 @@ def main() -> None:
             if group.is_first:
                 save_weights(paths.supernet(name), net, describe(net, phase_choices(phase)))
                 corners = at_extremes(phase_corners(space, phase), space.resolutions)
-                files.write_json(paths.report("shrink", name), supernet_metrics(net, evaluator, corners, progress, group))
+                stage.write_report(supernet_metrics(net, evaluator, corners, progress, group))
                 write_history(paths.report("shrink", name, suffix=".csv"), progress.history)
 
 

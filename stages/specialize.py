@@ -18,7 +18,7 @@ from ofa_core.training.params import TrainingParams
 
 
 def main() -> None:
-    """Writes build/specialized/TARGET/ and reports/specialize/TARGET.json."""
+    """Writes build/specialized/TARGET/ and its report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target
@@ -39,7 +39,7 @@ def main() -> None:
         supernet = build_supernet(space, len(train_images.classes), shared.dropout)
         teacher = load_full(full, supernet)
         origin = load_weights(weights, supernet)
-        metrics = {"split": "val", "supernet_top1": evaluator.subnet_score(supernet, arch)}
+        report = {"split": "val", "supernet_top1": evaluator.subnet_score(supernet, arch)}
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             found, seconds = specialize_all(
                 supernet.extract(arch), evaluator, teacher, params, shared, phase=stage.name, seed=seed, work=work, group=group
@@ -47,16 +47,15 @@ def main() -> None:
             if not group.is_first:
                 return
             if seconds:
-                metrics |= cost(seconds, group)
+                report |= cost(seconds, group)
             with files.replacing_folder(paths.specialized(name)) as new:
                 for kind, module in found.items():
                     path = new / paths.specialized_file(name, kind).name
                     top1 = save_checked(path, module, arch, origin, evaluator, dataset, params.max_top1_change, shared.threads)
-                    metrics |= {"top1" if "top1" not in metrics else f"{kind}_top1": top1}
+                    report |= {"top1" if "top1" not in report else f"{kind}_top1": top1}
         size = space.cost(arch, len(train_images.classes))
-        metrics |= {"quantization": params.quantization, "macs": size.macs, "params": size.params}
-        metrics |= {key: searched[key] for key in ("predicted_top1", "predicted_latency_ms")}
-        files.write_json(paths.report("specialize", name), metrics)
+        report |= {"quantization": params.quantization, "macs": size.macs, "params": size.params}
+        stage.write_report(report | {key: searched[key] for key in ("predicted_top1", "predicted_latency_ms")})
 
 
 if __name__ == "__main__":

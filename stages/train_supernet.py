@@ -7,7 +7,7 @@ import torch
 from ofa_core.nn import build_supernet
 from ofa_core.nn.network import zero_residuals
 from ofa_core.nn.weights import describe, save_weights, transfer
-from ofa_core.run import files, paths
+from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
@@ -20,7 +20,7 @@ from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
 
 
 def main() -> None:
-    """Writes build/supernet/full.safetensors, its metrics and its loss curve."""
+    """Writes build/supernet/full.safetensors, its report and its loss curve."""
     with running("train_supernet") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
@@ -46,7 +46,7 @@ def main() -> None:
             if group.is_first:
                 save_weights(paths.supernet("full"), net, describe(net, full_choices(space)))
                 corners = at_extremes({"largest": space.largest()}, space.resolutions)
-                files.write_json(paths.report("train_supernet"), supernet_metrics(net, evaluator, corners, progress, group))
+                stage.write_report(supernet_metrics(net, evaluator, corners, progress, group))
                 write_history(paths.report("train_supernet", suffix=".csv"), progress.history)
 
 

@@ -11,6 +11,7 @@ from ofa_core.datasets.arrays import Arrays, split_arrays
 from ofa_core.datasets.params import PrepareParams
 from ofa_core.images.packed import pack
 from ofa_core.images.shards import folder_of
+from ofa_core.run import files, paths
 
 LAYOUTS = {"folder": folders.find, "imagenet": imagenet.find}
 """Functions that find the images, for each data set of image files."""
@@ -37,11 +38,12 @@ def preprocessing(params: PrepareParams) -> dict[str, Any]:
 def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) -> dict[str, int]:
     """Packs the data set into `out_path`. If `params.shards` is set, shards go to a folder beside it.
 
-    Equal arguments and files give equal bytes.
+    Beside it, dataset.json says what stages without images need: what `about` and `preprocessing` give, and classes, their
+    names. Equal arguments and files give equal bytes.
 
     raw_folder: the first place to look for published files. A relative `params.folder` starts at the current folder.
 
-    Returns metrics: images of each split, classes, image size in pixels, and what was left out of a folder.
+    Returns a report: images of each split, classes, image size in pixels, and what was left out of a folder.
     Raises ValueError, one line naming a parameter: data not found or broken, or fewer images than requested.
     """
     with _naming_parameters(params):
@@ -53,9 +55,11 @@ def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) 
     if params.shards is None:
         shutil.rmtree(folder_of(out_path), ignore_errors=True)  # left by another set
     pack(out_path, data.splits, data.classes)
+    facts = about(params) | preprocessing(params) | {"classes": list(data.classes)}
+    files.write_json(out_path.with_name(paths.DATASET_FACTS.name), facts)
     height, width, channels = data.splits["train"][0].shape[1:]
-    metrics = {"height": height, "width": width, "channels": channels, "classes": len(data.classes)}
-    return metrics | {f"{name}_images": len(labels) for name, (_, labels) in data.splits.items()} | data.counts
+    report = {"height": height, "width": width, "channels": channels, "classes": len(data.classes)}
+    return report | {f"{name}_images": len(labels) for name, (_, labels) in data.splits.items()} | data.counts
 
 
 @contextmanager

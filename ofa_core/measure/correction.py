@@ -30,19 +30,20 @@ OVERHEAD_TIMES = (1, 5, 25)
 def correct(
     table: LatencyTable, space: Space, archs: Sequence[Arch], measured_ms: np.ndarray
 ) -> tuple[LatencyTable, dict[str, Any]]:
-    """The table corrected with every second network, and a report of its errors on the others before and after.
+    """The table corrected with every second network, and a report of its errors on the others.
 
-    measured_ms: (n,) for at least 4 networks.
+    measured_ms: (n,) for at least 4 networks. The report has the values of `prediction_errors` after the correction, and those
+    before it under before_correction.
     """
     predicted = table.predict_many(space, archs)
     fit, check = slice(0, None, 2), slice(1, None, 2)
     corrected = fit_correction(table, space, archs[fit], measured_ms[fit])
     after = corrected.predict_many(space, archs)
     report = {
+        **prediction_errors(after[check], measured_ms[check]),
+        "before_correction": prediction_errors(predicted[check], measured_ms[check]),
         "networks": len(archs),
         "networks_checked": len(archs[check]),
-        "before_correction": prediction_errors(predicted[check], measured_ms[check]),
-        "after_correction": prediction_errors(after[check], measured_ms[check]),
         "scale": corrected.scale,
         "overhead_ms": corrected.overhead_ms,
         "factors": corrected.factors,

@@ -10,7 +10,7 @@ def prediction_quality(predicted: np.ndarray, measured: np.ndarray) -> dict[str,
     predicted_sign, measured_sign = (np.sign(v[upper[0]] - v[upper[1]]) for v in (predicted, measured))
     distinct = measured_sign != 0
     return {
-        "rmse": float(100 * np.sqrt(((predicted - measured) ** 2).mean())),
+        "rmse_points": float(100 * np.sqrt(((predicted - measured) ** 2).mean())),
         "kendall_tau": float(kendalltau(predicted, measured).statistic),
         "pairwise_accuracy": float((predicted_sign == measured_sign)[distinct].mean()),
     }

@@ -3,22 +3,24 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from ofa_core.convert.hard_swish import choose_hard_swish
 from ofa_core.convert.integer import calibrate, quantize
 from ofa_core.convert.network import tf_network
+from ofa_core.convert.params import HardSwishChoice
 from ofa_core.convert.tflite import convert_float
 from ofa_core.evaluation.evaluate import measure
 from ofa_core.evaluation.params import EvaluateParams
-from ofa_core.export.params import ExportParams
 from ofa_core.images.packed import Split
 from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.weights import load_layers
+from ofa_core.quantization.params import Calibration
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.tasks.task import Task
@@ -28,25 +30,36 @@ MOST_TARGETS = 40
 """Up to how many targets the cost of training is drawn; Once-for-All's own comparison (table 1) is for 40."""
 
 
-def measure_baseline(
-    weights: Path, train: Split, test: Split, export: ExportParams, timing: EvaluateParams, task: Task
-) -> dict[str, float]:
-    """Exports a baseline network as the searched ones are, and measures both files on the test split.
+class Conversion(NamedTuple):
+    """What section `export` says of integer files. images: how many train images calibrate them."""
 
-    Returns what `measure` does.
+    hard_swish: HardSwishChoice
+    calibration: Calibration
+    images: int
+
+
+def measure_baselines(
+    weights: Mapping[str, Path], train: Split, test: Split, conversion: Conversion, timing: EvaluateParams, task: Task
+) -> dict[str, dict[str, float]]:
+    """Converts baseline networks as searched ones are, and measures the uint8 and the float file of each on the test split.
+
+    weights: of the networks, by name. Returns by name what `measure` does.
     """
-    net = load_layers(weights)
-    r = net.active[0].resolution
-    hard_swish, _ = choose_hard_swish(export.hard_swish, net.active)
-    images = to_rgb(resize(train.images[: export.calibration_images], r))
-    ranges, whole = calibrate(net, images, export.calibration, hard_swish), tf_network(net, hard_swish=hard_swish)
-    float_file = convert_float(whole)
-    content = {"uint8": quantize(float_file, whole.ops, ranges), "float": float_file}
-    with tempfile.TemporaryDirectory() as folder:
-        models = {kind: Path(folder, f"{weights.stem}_{kind}.tflite") for kind in content}
-        for kind, path in models.items():
-            path.write_bytes(content[kind])
-        return measure(models, to_rgb(resize(test.images, r)), test.labels, timing, task)
+    measured = {}
+    for name, path in tqdm(weights.items(), desc="baselines", unit="net"):
+        net = load_layers(path)
+        r = net.active[0].resolution
+        hard_swish, _ = choose_hard_swish(conversion.hard_swish, net.active)
+        ranges = calibrate(net, to_rgb(resize(train.images[: conversion.images], r)), conversion.calibration, hard_swish)
+        whole = tf_network(net, hard_swish=hard_swish)
+        float_file = convert_float(whole)
+        content = {"uint8": quantize(float_file, whole.ops, ranges), "float": float_file}
+        with tempfile.TemporaryDirectory() as folder:
+            models = {kind: Path(folder, f"{name}_{kind}.tflite") for kind in content}
+            for kind, model in models.items():
+                model.write_bytes(content[kind])
+            measured[name] = measure(models, to_rgb(resize(test.images, r)), test.labels, timing, task)
+    return measured
 
 
 def pareto(

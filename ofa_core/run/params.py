@@ -7,7 +7,7 @@ A section's dataclass stands beside the code it steers and is declared with `@se
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, overload
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -40,8 +40,12 @@ class ParamsFile:
         self.content = _load(self.path)
         self.used: dict[str, Any] = {}
 
-    def read(self, name: str, kind: type[T]) -> T:
-        """The section `name` (dotted names reach inside sections) as a `kind`: a section's dataclass, or int, float, str.
+    @overload
+    def read(self, name: str, kind: type[T]) -> T: ...
+    @overload
+    def read(self, name: str, kind: object) -> Any: ...  # a Literal, say, which is no type to a type checker
+    def read(self, name: str, kind: Any) -> Any:
+        """The section `name` (dotted names reach inside sections) as a `kind`: a section's dataclass, or a key's type.
 
         Raises ValueError, one line that names file, key, value and what is allowed.
         """

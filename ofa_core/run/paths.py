@@ -20,6 +20,10 @@ WORK = Path(".work")
 DATASET = BUILD / "data/classification.npz"
 
 
+DATASET_FACTS = BUILD / "data/dataset.json"
+"""What a data set is called, its licence and its classes, for stages that need no images."""
+
+
 SUPERNET = BUILD / "supernet"
 
 
@@ -57,6 +61,10 @@ SUFFIXES = {
     "labels": ".labels.txt",
 }
 """What follows a model's name in the name of its file, by kind of file; the same in export folders and in a release."""
+
+
+DETAILS = "_details.json"
+"""The suffix of a report with everything that is not a metric."""
 
 
 def supernet(phase: str) -> Path:
@@ -105,5 +113,5 @@ def exported_file(target: str, kind: str) -> Path:
 
 
 def report(stage: str, item: str | None = None, suffix: str = ".json") -> Path:
-    """The metrics (.json) or plot data (.csv) of a stage, or of one item of it."""
+    """The metrics (.json), other values (`DETAILS`) or plot data (.csv) of a stage, or of one item of it."""
     return REPORTS / (f"{stage}{suffix}" if item is None else f"{stage}/{item}{suffix}")

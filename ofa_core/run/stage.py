@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,18 @@ from filelock import FileLock, Timeout
 
 from ofa_core.run import files, paths
 from ofa_core.run.params import ParamsFile
+
+METRICS = ("top1", "lowest_top1", "loss", "rmse_points", "mape", "latency_ms")
+"""What `dvc metrics show` lists, few enough to fit a terminal; each name has one unit in all stages.
+
+top1         share of images, 0..1: of the largest sub-network, of a target's network, of its uint8 file, or of the best
+             sub-network that was measured
+lowest_top1  the same of the worst sub-network that was measured
+loss         of training, mean of the last steps
+rmse_points  of predicted top1, in points of 100
+mape         of predicted latencies, mean absolute error as a share
+latency_ms   measured, in milliseconds
+"""
 
 
 class Stage:
@@ -33,10 +45,28 @@ class Stage:
             self._hashes[file] = files.md5(file)
         return path
 
-    def reports(self, name: str) -> dict[str, Any]:
-        """Declares the metrics of another stage's items as inputs; returns them by item."""
+    def write_report(self, values: Mapping[str, Any]) -> None:
+        """Writes what the stage found: the keys of `METRICS` as its metrics, all others as its details."""
+        stage, _, item = self.name.partition("@")
+        found = {key: value for key, value in values.items() if key in METRICS}
+        files.write_json(paths.report(stage, item or None), found)
+        files.write_json(paths.report(stage, item or None, paths.DETAILS), {k: v for k, v in values.items() if k not in found})
+
+    def report(self, name: str, item: str | None = None) -> dict[str, Any]:
+        """Declares the report of another stage, or of one item of it, as inputs; returns its metrics and details together."""
+        both = [self.input(paths.report(name, item, suffix)) for suffix in (".json", paths.DETAILS)]
+        return {key: value for path in both for key, value in files.read_json(path).items()}
+
+    def reports(self, name: str) -> dict[str, dict[str, Any]]:
+        """Declares the reports of all items of another stage as inputs; returns them by item, as `report` does.
+
+        Raises ValueError when there are none.
+        """
         folder = self.input(paths.REPORTS / name)
-        return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
+        found = sorted(folder.glob(f"*{paths.DETAILS}"))
+        if not found:
+            raise ValueError(f"{folder}: no file *{paths.DETAILS}; `dvc repro` makes what stages depend on")
+        return {item: self.report(name, item) for item in (path.name.removesuffix(paths.DETAILS) for path in found)}
 
     def pinned(self, path: Path, md5: str | None, key: str) -> Path:
         """Declares an input from outside of the pipeline, whose MD5 the parameter `key` gives; returns it.
@@ -108,9 +138,14 @@ def exit_cleanly(main: Callable[[], None]) -> None:
 
 
 def _code() -> list[Path]:
-    """The repository's modules that this process has imported, relative to the working folder where they lie below it."""
+    """The repository's modules that this process has imported and that can change a result, which those beside this one cannot.
+
+    Relative to the working folder, where they lie below it.
+    """
     here, found = Path.cwd(), []
     for name, module in list(sys.modules.items()):
+        if name.startswith(f"{__package__}."):
+            continue
         if name.partition(".")[0] in ("ofa_core", "stages", "__main__") and getattr(module, "__file__", None):
             path = Path(str(module.__file__)).resolve()
             if path.is_relative_to(here) and ".venv" not in path.parts:

@@ -1,4 +1,4 @@
-"""What training stages report: validation accuracy of the smallest and largest sub-networks, and the loss curve."""
+"""What training stages report: accuracy of the smallest and largest sub-networks on val, and the loss curve."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,13 +19,16 @@ from ofa_core.training.evaluation import Evaluator
 def supernet_metrics(
     net: SuperNetwork, evaluator: Evaluator, archs: Mapping[str, Arch], progress: Progress, group: Group
 ) -> dict[str, Any]:
-    """Validation top-1 (0..1) of named sub-networks with their own statistics, the last loss, and what the training cost.
+    """top1 (0..1) on val of the largest of the named sub-networks, lowest_top1 of all, the last loss, and what training cost.
 
-    Changes the statistics in `net`: save it first.
+    subnets_top1 has each of them. All are measured with batch norm statistics of their own, which changes those in `net`: save
+    it first.
     """
-    top1 = {name: evaluator.subnet_score(net, arch) for name, arch in archs.items()}
+    found = {name: evaluator.subnet_score(net, arch) for name, arch in archs.items()}
+    largest = max(archs, key=lambda name: net.space.cost(archs[name], net.num_classes).macs)
     last = progress.history[-1]
-    return {"split": "val", "top1": top1, "loss": last["loss"], "steps": last["step"]} | cost(progress.seconds, group)
+    report = {"top1": found[largest], "lowest_top1": min(found.values()), "loss": last["loss"]}
+    return report | {"split": "val", "subnets_top1": found, "steps": last["step"]} | cost(progress.seconds, group)
 
 
 def cost(seconds: float, group: Group) -> dict[str, float]:

@@ -71,7 +71,7 @@ def test_accuracies_file_and_predictor(tmp_path: Path) -> None:
     params = FitPredictorParams(held_out=0.3, coverage=0.9)
     predictor, quality, _ = fit_quantized_and_check(SPACE, archs, read, read_int8, params, seed=0)
     assert (quality["fitted"], quality["held_out"]) == (21, 9)
-    assert quality["rmse"] < 0.5 * quality["float_predictor"]["rmse"]
+    assert quality["rmse_points"] < 0.5 * quality["float_predictor"]["rmse_points"]
     assert len(predictor.top1) == 30
 
 

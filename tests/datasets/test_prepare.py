@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import json
 import shutil
 import zipfile
 
@@ -81,6 +82,17 @@ def test_real_fashion_mnist(real_raw, tmp_path):
     # test keeps the order and content of the file.
     assert (splits["test"].images[..., 0] == read_idx(real_raw / "t10k-images-idx3-ubyte.gz")).all()
     assert (splits["test"].labels == read_idx(real_raw / "t10k-labels-idx1-ubyte.gz")).all()
+
+
+def test_facts_of_the_data_set_stand_beside_it(small_raw, tmp_path):
+    """They are the same however many images there are: stages that need no images depend on them alone."""
+    contents = set()
+    for val_images in (20, 30):
+        prepare(small(val_images=val_images), 0, small_raw, tmp_path / "data.npz")
+        contents.add((tmp_path / "dataset.json").read_text())
+    [content] = contents
+    facts = {"dataset": "fashion_mnist", "dataset_license": fashion_mnist.LICENSE, "classes": list(fashion_mnist.CLASSES)}
+    assert json.loads(content) == facts
 
 
 def test_equal_arguments_give_equal_bytes(small_raw, tmp_path):

@@ -278,9 +278,9 @@ def test_the_stage_writes_all_or_nothing(monkeypatch, capsys, stage_folder):
     assert not list((stage_folder / "build").rglob("*xported*"))
     assert not (stage_folder / "reports").exists()
     assert run(max_float_difference="1.0e-4", max_int8_drop=1, min_kernel_agreement=0, min_simulation_agreement=0) == (0, "")
-    report = json.loads((stage_folder / "reports/export/demo.json").read_text())
+    metrics, report = (json.loads((stage_folder / f"reports/export/demo{end}.json").read_text()) for end in ("", "_details"))
     assert report["split"] == "val"
-    assert report["int8_drop"] == pytest.approx(report["top1_float"] - report["top1_uint8"])
+    assert report["int8_drop"] == pytest.approx(report["top1_float"] - metrics["top1"])
     lines = (stage_folder / "reports/export/demo.csv").read_text().splitlines()
     assert lines[0] == "position,layer,tensor,operator,sqnr_db,mean_error,scale,same_values,mean_steps,largest_steps"
     assert ",classifier,classifier,FULLY_CONNECTED," in lines[-1]

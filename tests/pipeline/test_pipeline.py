@@ -1,90 +1,19 @@
 """The whole pipeline in a temporary clone, with params/ci.yaml: from nothing to `md5sum -c`, and then what may go wrong."""
 
+import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from ofa_core.datasets import fashion_mnist
 from ofa_core.run import files
-from tests.conftest import REPO
-
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
-    "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
-}  # fmt: skip
-ENVIRONMENT.pop("PYTHONPATH", None)  # the clone's own code must be what runs
-
-
-class Clone:
-    """A copy of the repository's files in a git and DVC repository of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        listed = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPO, capture_output=True, text=True, check=True
-        )
-        for name in listed.stdout.splitlines():
-            if name == "dvc.lock" or name.startswith(("reports/", "release/", "studies/")) or not (REPO / name).is_file():
-                continue
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPO / name, folder / name)
-        shutil.copy(REPO / "params/ci.yaml", folder / "params.yaml")
-        self.run("git", "init", "-q")
-        self.commit()
-
-    def run(self, *command: str, code: int = 0) -> str:
-        """What a command prints; fails when its exit code is another one."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert done.returncode == code, f"{' '.join(command)} exited {done.returncode}:\n{done.stdout[-4000:]}"
-        return done.stdout
-
-    def commit(self) -> None:
-        """Commits everything."""
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", "state")
-
-    def would_run(self) -> list[str]:
-        """The stages that `dvc repro` would run now."""
-        return re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", "--dry"))
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        """Replaces a text in a file, which must hold it."""
-        text = (self.folder / name).read_text()
-        assert old in text, f"{name} lacks {old}"
-        (self.folder / name).write_text(text.replace(old, new, 1))
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The pipeline after a first `dvc repro`, everything committed."""
-    clone = Clone(tmp_path_factory.mktemp("clone"))
-    try:
-        fashion_mnist.find(clone.folder / "data/raw")
-    except ValueError as error:
-        pytest.skip(f"Fashion-MNIST is not to be had: {error}")
-    clone.run("ofa", "check")
-    clone.run("dvc", "repro")
-    clone.commit()
-    return clone
-
-
-@pytest.fixture
-def edited(clone: Clone) -> Iterator[Clone]:
-    """The clone, put back after the test."""
-    yield clone
-    clone.run("git", "checkout", "-q", "--", ".")
+from ofa_core.run.stage import METRICS
+from tests.pipeline.conftest import ENVIRONMENT, Clone
 
 
 def test_release_is_whole(clone: Clone) -> None:
@@ -99,14 +28,42 @@ def test_second_run_has_nothing_to_do(clone: Clone) -> None:
     assert not (clone.folder / ".work").exists() or not [p for p in (clone.folder / ".work").iterdir() if p.is_dir()]
 
 
-def test_dvc_shows_metrics_plots_and_graph(clone: Clone) -> None:
-    shown = clone.run("dvc", "metrics", "show", "--json")
-    assert '"reports/evaluate/accurate.json"' in shown
-    assert '"error"' not in shown
+def test_metrics_fit_the_terminal(clone: Clone) -> None:
+    shown = clone.run("dvc", "metrics", "show")
+    assert "reports/evaluate/accurate.json" in shown
+    assert max(map(len, shown.splitlines())) <= 120
+    files_shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    assert "reports/shrink/expand_2.json" in files_shown
+    for path, found in files_shown.items():
+        assert list(found) == ["data"], f"{path}: {found}"
+        values = found["data"]
+        assert len(values) <= 8
+        assert set(values) <= set(METRICS), path
+        assert all(isinstance(value, float) for value in values.values()), path
+    assert all(0 <= found["data"]["top1"] <= 1 for found in files_shown.values() if "top1" in found["data"])
+
+
+def test_details_stand_beside_the_metrics(clone: Clone) -> None:
+    folder = clone.folder / "reports"
+    assert files.read_json(folder / "shrink/kernel_details.json")["subnets_top1"].keys() == {
+        f"{name}_r{r}" for name in ("largest", "smallest") for r in (20, 28)
+    }
+    [manifest] = [m for m in files.read_json(clone.folder / "release/manifest.json")["models"] if m["id"] == "ofa-fast"]
+    both = [files.read_json(folder / f"evaluate/fast{suffix}.json") for suffix in ("", "_details")]
+    assert manifest["metrics"] == both[0] | both[1]
+    assert {"split", "top1", "top5", "float_top1", "latency_ms", "predicted_latency_ms", "device"} <= manifest["metrics"].keys()
+
+
+def test_plots(clone: Clone) -> None:
+    shown = json.loads(clone.run("dvc", "plots", "show", "--json"))
+    assert "errors" not in shown
+    drawn = set(shown["data"])
+    assert {"losses", "reports/train_supernet.csv", "reports/shrink/kernel.csv"} <= drawn
+    assert {f"reports/compare/{name}.svg" for name in ("pareto", "shrinking", "cost")} <= drawn
+
+
+def test_graph(clone: Clone) -> None:
     assert "shrink@expand_2" in clone.run("dvc", "dag")
-    plots = clone.run("dvc", "plots", "show", "--json")
-    assert "reports/shrink/kernel.csv" in plots
-    assert '"errors"' not in plots
 
 
 def test_released_file_from_a_git_url(clone: Clone, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_imagenet_sub_networks(measured: tuple[list[Arch], np.ndarray], seed: in
     fit, test = order[:1000], order[1000:1400]
     predictor = AccuracyPredictor.fit(get_space("ofa_mbv3", 1.0), [archs[i] for i in fit], top1[fit])
     quality = prediction_quality(predictor.predict([archs[i] for i in test]), top1[test])
-    assert quality["rmse"] <= 0.08
+    assert quality["rmse_points"] <= 0.08
     assert quality["kendall_tau"] >= 0.953
     unseen = order[1000:]
     low, high = predictor.interval([archs[i] for i in unseen], 0.9)
@@ -82,7 +82,7 @@ def test_resolutions_beyond_the_training_data() -> None:
     space, seen = get_space("ofa_mbv3", 1.2), np.array([arch.r < 224 for arch in archs])
     predictor = AccuracyPredictor.fit(space, [a for a, known in zip(archs, seen, strict=True) if known], top1[seen])
     new = [a for a, known in zip(archs, seen, strict=True) if not known]
-    assert prediction_quality(predictor.predict(new), top1[~seen])["rmse"] < 0.9
+    assert prediction_quality(predictor.predict(new), top1[~seen])["rmse_points"] < 0.9
     rising = predictor.predict([replace(archs[0], r=r) for r in (128, 160, 192, 224, 256, 512)])
     assert (np.diff(rising) > 0).all()
     assert 0.7 < rising[0] < rising[-1] < 0.9
@@ -143,7 +143,7 @@ def test_transfer_to_another_width_and_resolution(base: AccuracyPredictor) -> No
         order = np.random.default_rng(seed).permutation(len(archs))
         fit, test = [archs[i] for i in order[:30]], [archs[i] for i in order[30:]]
         predictors = [AccuracyPredictor.fit(space, fit, top1[order[:30]], base=start) for start in (None, base)]
-        errors.append([prediction_quality(p.predict(test), top1[order[30:]])["rmse"] for p in predictors])
+        errors.append([prediction_quality(p.predict(test), top1[order[30:]])["rmse_points"] for p in predictors])
     alone, transferred = np.mean(errors, axis=0)
     assert transferred < 0.85 * alone
 
@@ -156,7 +156,7 @@ def test_transfer_between_disjoint_halves(measured: tuple[list[Arch], np.ndarray
         fit = slice(start, start + 240, 4)
         predictors = {"alone": AccuracyPredictor.fit(space, archs[fit], top1[fit]), "base": base}
         predictors["transferred"] = AccuracyPredictor.fit(space, archs[fit], top1[fit], base=base)
-        rmse = {name: prediction_quality(p.predict(archs[test]), top1[test])["rmse"] for name, p in predictors.items()}
+        rmse = {name: prediction_quality(p.predict(archs[test]), top1[test])["rmse_points"] for name, p in predictors.items()}
         assert rmse["transferred"] < 1.2 * rmse["base"] < 0.6 * rmse["alone"]
         low, high = predictors["transferred"].interval(archs[test], 0.9)
         inside.append(((low <= top1[test]) & (top1[test] <= high)).mean())
@@ -193,7 +193,7 @@ def test_fitting_a_transferred_predictor_keeps_held_out_networks_from_its_base(
     assert predictor.base is not None
     assert (len(predictor.top1), len(predictor.base.top1)) == (60, 120)
     # If the base had seen the held-out networks, the error would be only measurement noise, far below this.
-    assert 0.05 < quality["rmse"] < 1.3 * quality["float_predictor"]["rmse"]
+    assert 0.05 < quality["rmse_points"] < 1.3 * quality["float_predictor"]["rmse_points"]
 
 
 def test_skipped_blocks_do_not_matter() -> None:

@@ -53,6 +53,40 @@ def test_missing_input(workspace: Path) -> None:
         stage.input(Path("nowhere.npz"))
 
 
+def test_reports_are_cut_into_metrics_and_details(workspace: Path) -> None:
+    for item, top1 in (("fast", 0.5), ("slow", 0.75)):
+        with running(f"demo@{item}") as stage:
+            stage.write_report({"top1": top1, "split": "val", "float": {"top1": 1.0}})
+    assert files.read_json("reports/demo/fast.json") == {"top1": 0.5}
+    assert files.read_json("reports/demo/fast_details.json") == {"split": "val", "float": {"top1": 1.0}}
+    with running("after") as stage:
+        assert stage.reports("demo") == {
+            "fast": {"top1": 0.5, "split": "val", "float": {"top1": 1.0}},
+            "slow": {"top1": 0.75, "split": "val", "float": {"top1": 1.0}},
+        }
+    with running("after") as stage:
+        stage.reports("demo")
+        files.write_json("reports/demo/slow_details.json", {"split": "test"})
+        with pytest.raises(ValueError, match=r"recorded: reports/demo/slow_details\.json$"):
+            stage.check_unchanged()
+        files.write_json("reports/demo/slow_details.json", {"split": "val", "float": {"top1": 1.0}})
+
+
+def test_report_of_a_stage_without_items(workspace: Path) -> None:
+    with running("demo") as stage:
+        stage.write_report({"loss": 1.5, "steps": 3})
+        assert stage.report("demo") == {"loss": 1.5, "steps": 3}
+    assert files.read_json("reports/demo.json") == {"loss": 1.5}
+    with running("after") as stage:
+        with pytest.raises(ValueError, match=r"^reports/other\.json: no such file"):
+            stage.report("other")
+        with pytest.raises(ValueError, match=r"^reports/other: no such file"):
+            stage.reports("other")
+        Path("reports/other").mkdir()
+        with pytest.raises(ValueError, match=r"^reports/other: no file \*_details\.json"):
+            stage.reports("other")
+
+
 def test_work_folder_is_that_of_its_inputs(workspace: Path) -> None:
     def folder() -> Path:
         with running("demo") as stage:

@@ -1,0 +1,105 @@
+"""Which stages an edit runs again: every edit is made in a finished pipeline, and `dvc repro --dry` is asked.
+
+A dry run compares each stage with the files on disk, so it names the stages that an edit reaches at once, through their own
+dependencies. Whether those after them run depends on what the first ones write: equal bytes end it there. The last column of
+the table says how far it can go. After prepare, build_latency_table follows only if dataset.json changed, which no number of
+images is in.
+"""
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import REPO
+from tests.pipeline.conftest import Clone
+
+TRAINING = {"train_supernet", "shrink", "train_baselines"}
+OF_TRAINING = TRAINING | {"collect_accuracies", "specialize", "compare"}
+OF_LAYERS = OF_TRAINING | {"build_latency_table", "export"}
+OF_MACHINE = OF_TRAINING if "launcher" in yaml.safe_load((REPO / "params.yaml").read_text())["training"] else set()
+"""Of the section `machine`: nothing. MERGE: while its keys are in the section `training`, all that tracks that one."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edit: in `file`, text `old` becomes `new`; or, without `old`, `new` is added to the end."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    stages: set[str]
+    """The stages that run at once, every item of them."""
+
+
+COMMENT = "# edited\n"
+EDITS = (
+    Edit("reader of an image format", "ofa_core/datasets/idx.py", "", COMMENT, {"prepare"}),
+    Edit("prepare.val_images", "params.yaml", "val_images: 500", "val_images: 600", {"prepare"}),
+    Edit("search engine", "ofa_core/search/evolution.py", "", COMMENT, {"search"}),
+    Edit("export gate", "ofa_core/export/int8_drop.py", "", COMMENT, {"export"}),
+    Edit("export.max_int8_drop", "params.yaml", "max_int8_drop: 0.05", "max_int8_drop: 0.06", {"export"}),
+    Edit("report", "ofa_core/report/plots.py", "", COMMENT, {"compare"}),
+    Edit("text of a card", "ofa_core/release/card.py", "", COMMENT, {"checksum"}),
+    Edit("address of the zoo", "ofa_core/zoo/catalogue.py", "https://", "https://www.", set()),
+    Edit("how files are written", "ofa_core/run/files.py", "", COMMENT, set()),
+    Edit("machine.tensorboard", "params.yaml", "tensorboard: false", "tensorboard: true", OF_MACHINE),
+    Edit("machine.checkpoint_seconds", "params.yaml", "checkpoint_seconds: 1", "checkpoint_seconds: 2", OF_MACHINE),
+    Edit("machine.launcher", "params.yaml", "launcher: python", "launcher: torchrun", OF_MACHINE),
+    Edit("a kind of layer", "ofa_core/nn/mbconv.py", "", COMMENT, OF_LAYERS),
+)
+"""None but the last trains a network again."""
+
+
+def read(clone: Clone, name: str) -> dict[str, Any]:
+    """The stages in dvc.yaml or, item by item, in dvc.lock."""
+    stages: dict[str, Any] = yaml.safe_load((clone.folder / name).read_text())["stages"]
+    return stages
+
+
+def together(items: set[str], clone: Clone) -> list[str]:
+    """Stages in the order of the pipeline: a stage all of whose items are among these by its name, of others the items."""
+    lock, found = read(clone, "dvc.lock"), []
+    for name in read(clone, "dvc.yaml"):
+        every = [item for item in lock if item.partition("@")[0] == name]
+        some = [item for item in every if item in items]
+        found += [name] if some == every else some
+    return found
+
+
+def after(first: set[str], clone: Clone) -> set[str]:
+    """The items of stages that read what these write, directly or not."""
+    lock = read(clone, "dvc.lock")
+    reads = {name: [PurePath(dep["path"]) for dep in stage["deps"]] for name, stage in lock.items()}
+    writes = {name: [PurePath(out["path"]) for out in stage["outs"]] for name, stage in lock.items()}
+    found, todo = set(first), list(first)
+    while todo:
+        outs = writes[todo.pop()]
+        more = {name for name, deps in reads.items() for a in outs for b in deps if a.is_relative_to(b) or b.is_relative_to(a)}
+        todo += more - found
+        found |= more
+    return found - first
+
+
+def test_edits(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, wrong = [("edit", "stages that run at once", "stages after them, if what they read changed")], []
+    for edit in EDITS:
+        text = (clone.folder / edit.file).read_text()
+        assert edit.old in text, f"{edit.file} lacks {edit.old}"
+        (clone.folder / edit.file).write_text(text.replace(edit.old, edit.new, 1) if edit.old else text + edit.new)
+        items = set(clone.would_run())
+        clone.run("git", "checkout", "-q", "--", edit.file)
+        found, later = together(items, clone), together(after(items, clone), clone)
+        rows.append((f"{edit.what} ({edit.file})", ", ".join(found) or "-", ", ".join(later) or "-"))
+        if set(found) != edit.stages:
+            wrong.append(f"{edit.what}: {sorted(found)}, not {sorted(edit.stages)}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    with capsys.disabled():
+        print("\n" + "\n".join(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows))
+    assert not wrong, "\n".join(wrong)
+    trained = [edit.what for edit in EDITS if edit.stages & TRAINING and not edit.what.startswith("machine.")]
+    assert trained == ["a kind of layer"]
+    assert clone.would_run() == []
