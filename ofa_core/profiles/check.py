@@ -10,6 +10,7 @@ from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.export.params import ExportParams
 from ofa_core.latency.params import LatencyParams
 from ofa_core.predictor.params import FitPredictorParams
+from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 from ofa_core.search.params import SearchParams
 from ofa_core.space.params import SpaceParams
@@ -20,6 +21,7 @@ SECTIONS: dict[str, type] = {
     "seed": int,
     "space": SpaceParams,
     "training": TrainingParams,
+    "machine": MachineParams,
     "prepare": PrepareParams,
     "train_supernet": TrainSupernetParams,
     "shrink": ShrinkParams,

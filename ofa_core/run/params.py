@@ -17,6 +17,8 @@ from ruamel.yaml.error import YAMLError
 T = TypeVar("T")
 UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 """Pydantic's types of error for a key that does not exist."""
+MOVED = {f"training.{key}": f"machine.{key}" for key in ("launcher", "tensorboard", "checkpoint_seconds")}
+"""Keys of older parameter files and where they are now."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -45,9 +47,12 @@ class ParamsFile:
 
         Raises ValueError, one line that names file, key, value and what is allowed.
         """
-        raw = self.raw(name)
-        self.used[name] = raw
-        return parse(kind, raw, f"{self.path}: {name}")
+        self.used[name] = self.raw(name)
+        return self.peek(name, kind)
+
+    def peek(self, name: str, kind: type[T]) -> T:
+        """As `read`, for a section that changes no result: it does not count as used, so it may change at any time."""
+        return parse(kind, self.raw(name), f"{self.path}: {name}")
 
     def raw(self, name: str) -> Any:
         """The section as plain YAML values. Raises ValueError when it is missing."""
@@ -81,7 +86,8 @@ def _message(where: str, error: Any, others: int) -> str:
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{where}{key}: missing{more}"
     if error["type"] in UNKNOWN:
-        return f"{where}{key}: unknown key{more}"
+        name = f"{where}{key}".rpartition(" ")[2]
+        return f"{where}{key}: unknown key{f'; it is {MOVED[name]} now' if name in MOVED else ''}{more}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         separator = "." if re.match(r"[\w.\[\]]+: ", message) else ": "  # the message begins with a key, or not

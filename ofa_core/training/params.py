@@ -53,18 +53,12 @@ class TrainingParams:
     """Parts that each process cuts its share of a step's images into, to save memory; batch norms see one part at a time."""
     ema_decay: Share
     """Exponential moving average of the weights, which then are the result; weight of the past at every step, 0 is none."""
-    launcher: Annotated[str, Field(pattern="^(python|torchrun( .*)?)$")]
-    """What starts the stages that train: python, or torchrun with its options, for several GPUs or machines."""
     device: Literal["auto", "cpu", "cuda"]
     """auto: a GPU where there is one."""
     precision: Literal["float32", "bfloat16"]
     """bfloat16: torch's autocast, for GPUs; weights stay in float32."""
-    tensorboard: bool
-    """Whether to write curves for TensorBoard, which is not installed with the package, to .work/tensorboard."""
     threads: Annotated[int, Field(ge=0)]
     """CPU threads of a process; 0 is all cores. Results repeat byte for byte at equal threads on equal processors."""
-    checkpoint_seconds: Annotated[float, Field(gt=0)]
-    """A killed phase loses at most this much work."""
     spike_factor: Annotated[float, Field(gt=1)]
     """A loss this many times that of the steps before, and above that of guessing, or one that is not finite, goes back to the
     last checkpoint."""

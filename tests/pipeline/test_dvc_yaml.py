@@ -33,7 +33,7 @@ def test_dependencies_are_the_import_closure(name: str) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_command_and_description(name: str) -> None:
-    assert re.match(rf"(python|\$\{{training.launcher\}}) -m stages\.{name}\b", STAGES[name]["cmd"])
+    assert re.match(rf"(python|\$\{{machine.launcher\}}) -m stages\.{name}\b", STAGES[name]["cmd"])
     assert STAGES[name]["desc"].endswith(".")
 
 

@@ -55,6 +55,12 @@ def test_the_imagenet_profile_is_the_published_schedule() -> None:
         ("momentum: 0.9", "momentum: 1.5", "training.momentum: 1.5: input should be less than 1"),
         ("momentum: 0.9", "momentum: .nan", "training.momentum"),
         ("momentum: 0.9", "momentum: yes", "training.momentum: 'yes': input should be a valid number"),
+        (
+            "  momentum: 0.9",
+            "  momentum: 0.9\n  launcher: python",
+            "training.launcher: unknown key; it is machine.launcher now",
+        ),
+        ("launcher: python ", "launcher: bash ", "machine.launcher: 'bash': string should match pattern"),
         ("batch_size: 64", "batch_size: 12.5", "training.batch_size: 12.5: input should be a valid integer"),
         ("name: ofa_small ", "name: ofa_tiny ", "space.name: 'ofa_tiny' is not one of ofa_mbv3, ofa_proxyless, ofa_small"),
         ("[20, 24, 28]", "[20, 22]", "space.resolutions: [20, 22] are not ascending multiples of 4"),
