@@ -1,4 +1,4 @@
-"""Parameters of measuring sub-networks."""
+"""Parameters of collecting the accuracies of sub-networks."""
 
 from typing import Annotated
 
@@ -10,14 +10,14 @@ from ofa_core.training.params import Share
 
 @section
 class CollectParams:
-    """Section `collect_accuracies`."""
+    """Sub-networks whose accuracy is measured, for the predictor to learn from."""
 
     architectures: Annotated[int, Field(ge=20)]
-    """Sub-networks to measure, the smallest and the largest at every resolution among them."""
+    """Sub-networks to measure, including the smallest and the largest at every resolution."""
     promising: Share
-    """Share of them that a predictor fitted to the others chooses, as the most promising of their size."""
+    """Share of them chosen by a predictor fitted to the others, as the most promising for their size."""
     int8_architectures: Annotated[int, Field(ge=0)]
-    """How many of them, of all sizes, are measured with 8 bits as well, for the predictor of int8 accuracy; 0, or 20 up."""
+    """Number of them, of all sizes, also measured with 8 bits for the predictor of int8 accuracy. 0, or at least 20."""
 
     def __post_init__(self) -> None:
         if self.int8_architectures and not 20 <= self.int8_architectures <= self.architectures:

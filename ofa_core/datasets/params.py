@@ -10,34 +10,34 @@ from ofa_core.run.params import section
 
 @section
 class PrepareParams:
-    """Section `prepare`: which data, and how many of them."""
+    """The data set, and how many of its images are used."""
 
     dataset: Literal["fashion_mnist", "folder", "imagenet", "idx", "cifar"]
-    """fashion_mnist, which is found by itself; or the form of what lies at `folder`. folder: images of your own, or of any set,
-    in class folders. imagenet: its train/ and val/, the latter by synset or flat. idx: MNIST's files. cifar: the binary version
-    of CIFAR-10 or CIFAR-100."""
+    """fashion_mnist is obtained automatically. The others are formats of the data at `folder`. folder: any images in class
+    folders. imagenet: ImageNet's train/ and val/, val/ by synset or flat. idx: files like MNIST's. cifar: the binary
+    version of CIFAR-10 or CIFAR-100."""
     folder: str | None
-    """Where the data lies, a folder or .zip archive (of cifar also .tar.gz); null of fashion_mnist."""
+    """Path of the data: a folder or .zip archive (for cifar also .tar.gz). null for fashion_mnist."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None
-    """Of folder and imagenet, in pixels: every image's shorter side is resized to it, and the centre cropped. Else null: images
-    have a size."""
+    """Size in pixels, for folder and imagenet: the shorter side is resized to it, the centre is cropped. null for the
+    others, whose images have a fixed size."""
     class_names: str | None
-    """A text file with the names of the classes, or null: they are named as their folders, as the set names them, or by number.
-    Of folder and imagenet a line is a folder and a name; of idx a name, the first that of label 0."""
+    """A text file with class names. null: names come from the folders or the data set, or are numbers. For folder and
+    imagenet, a line is a folder and a name. For idx, a line is a name, starting with label 0."""
     train_images: Annotated[int, Field(ge=0)]
-    """Images to train on, drawn from what val and test leave; 0 is all of it."""
+    """Images to train on, drawn from what val and test leave. 0: all of them."""
     val_images: Annotated[int, Field(ge=0)]
-    """Images for every decision (predictor, search, early choices), held out of train. Of a folder with a val of its own,
-    images drawn from that; 0 is all of it."""
+    """Images for all decisions (predictor, search, early choices), held out of train. If the folder has a val split, they
+    are drawn from it, and 0 means all of it."""
     test_images: Annotated[int, Field(ge=0)]
-    """Images for the last evaluation alone, drawn from the published test half (of imagenet its val/) or the folder's own test;
-    0 is all of it. Of a folder without one, images held out of train."""
+    """Images for the final evaluation only, drawn from the published test half (imagenet: val/) or the folder's test split.
+    0: all of them. If the folder has no test split, they are held out of train."""
     max_broken: Annotated[int, Field(ge=0)]
-    """Of folder and imagenet: images that may be left out because they cannot be read; one more stops the stage."""
+    """Most images that may be left out because they cannot be read, for folder and imagenet. One more stops the stage."""
 
     shards: Literal["png", "jpeg"] | None
-    """Of folder and imagenet, for sets that do not fit in memory: images are stored as files of this format, png without loss
-    or jpeg in a fifth of the bytes, in tar archives, and read while they are trained on. null: one file, read as a whole."""
+    """For folder and imagenet sets that do not fit in memory: stores the images in tar archives and reads them during
+    training. png is lossless; jpeg takes a fifth of the bytes. null: one file, read as a whole."""
 
     def __post_init__(self) -> None:
         if self.dataset == "fashion_mnist" and self.folder is not None:

@@ -9,9 +9,9 @@ from ofa_core.run.params import section
 
 @section
 class FitPredictorParams:
-    """Section `fit_predictor`."""
+    """The accuracy predictor."""
 
     held_out: Annotated[float, Field(gt=0, lt=0.9)]
-    """Share of the measured architectures that the reported errors come from; the released predictor is fitted to all."""
+    """Share of the measured architectures held out to report errors. The released predictor is fitted to all of them."""
     coverage: Annotated[float, Field(gt=0, lt=1)]
-    """Of the reported intervals: the share of measured values they are meant to hold."""
+    """Share of measured values that the reported intervals should contain."""

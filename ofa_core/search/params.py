@@ -9,14 +9,14 @@ from ofa_core.run.params import section
 
 @section
 class TargetParams:
-    """An entry of `search.targets`: either latency_ms or fraction, the other null or left out."""
+    """A budget to search for. Give either latency_ms or fraction; the other is null or left out."""
 
     latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """Most predicted milliseconds."""
+    """Highest predicted latency, in milliseconds."""
     fraction: Annotated[float, Field(ge=0, le=1)] | None = None
-    """0: the fastest sub-network of the table, 1: the slowest; budgets in between grow linearly. Works on every machine."""
+    """0: the fastest sub-network of the table. 1: the slowest. Budgets in between grow linearly. Works on every machine."""
     device: str | None = None
-    """A name under build_latency_table.devices; null or left out: `search.device`."""
+    """A name under build_latency_table.devices. If null or left out: `search.device`."""
 
     def __post_init__(self) -> None:
         if (self.latency_ms is None) == (self.fraction is None):
@@ -25,22 +25,22 @@ class TargetParams:
 
 @section
 class SearchParams:
-    """Section `search`."""
+    """The search for the most accurate sub-network within each budget."""
 
     device: str
-    """A name under build_latency_table.devices, for the targets that name none."""
+    """A name under build_latency_table.devices. Used for targets that do not name a device."""
     engine: Literal["evolution", "exact", "published"]
-    """evolution, for any predictor; exact, the proven optimum of an additive predictor (fitted to this one); published,
-    Once-for-All's own evolution."""
+    """evolution: works with any predictor. exact: the proven optimum of an additive predictor fitted to this one.
+    published: the evolution of the Once-for-All code."""
     effort: Literal["normal", "high"]
-    """Of evolution: high tries about ten times as much."""
+    """Effort of the evolution engine. high evaluates about ten times as many networks."""
     objective: Literal["top1", "int8_top1", "lower_bound"]
-    """What is maximised: the predicted top-1; that of the network with 8 bits (needs collect_accuracies.int8_architectures); or
-    the lower bound of the first, one deviation of its uncertainty below it."""
+    """What the search maximises. top1: predicted top-1. int8_top1: predicted top-1 of the 8-bit network (needs
+    collect_accuracies.int8_architectures). lower_bound: predicted top-1 minus one standard deviation."""
     targets: Annotated[dict[str, TargetParams], Field(min_length=1)]
-    """By name; the released models are called ofa-NAME."""
+    """Targets by name. The released models are called ofa-NAME."""
 
     @property
     def devices(self) -> dict[str, str]:
-        """By target, the device that it is searched for."""
+        """The device of each target."""
         return {name: target.device or self.device for name, target in self.targets.items()}
