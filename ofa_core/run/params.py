@@ -34,12 +34,14 @@ def section(cls: type[T]) -> type[T]:
 class ParamsFile:
     """A parameter file. Remembers which sections were read, so that a stage can tell whether they changed under it.
 
+    text: what the file holds, where it is not to be read from the disk.
     Raises ValueError, one line, when the file is missing, not YAML or not a mapping.
     """
 
-    def __init__(self, path: str | Path = "params.yaml") -> None:
+    def __init__(self, path: str | Path = "params.yaml", text: str | None = None) -> None:
         self.path = Path(path)
-        self.content = _load(self.path)
+        self.text = _read(self.path) if text is None else text
+        self.content = _load(self.path, self.text)
         self.used: dict[str, Any] = {}
 
     def read(self, name: str, kind: type[T]) -> T:
@@ -102,13 +104,18 @@ def _to_json(raw: Any, where: str) -> bytes:
         raise ValueError(f"{where}: {raw!r} is not made of numbers, text, lists and mappings") from None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text())
+        return path.read_text()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
+def _load(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
