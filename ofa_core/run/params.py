@@ -27,7 +27,7 @@ def section(cls: type[T]) -> type[T]:
 
     `__post_init__` may check what types cannot say; a ValueError it raises begins with the key's name and a colon.
     """
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
     return dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
 
 
