@@ -39,6 +39,7 @@ from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
 from ofa_core.nn.official import load_specialized
 from ofa_core.nn.weights import load_layers, save_layers
+from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 from ofa_core.runtime.host import time_in_turns
 from ofa_core.runtime.tflite import TFLiteModel
@@ -79,7 +80,8 @@ def trained(space_name: str, data: Path, epochs: float, work: Path) -> Network:
     path = work / f"{space_name}_{epochs:g}.safetensors"
     if path.exists():
         return load_layers(path)
-    images, shared = Images(data, "train"), ParamsFile("params.yaml").read("training", TrainingParams)
+    images, params = Images(data, "train"), ParamsFile("params.yaml")
+    shared, machine = params.read("training", TrainingParams), params.read("machine", MachineParams)
     shared = replace(shared, flip=True, label_smoothing=0.1)
     space = get_space(space_name, 1.0, (SUBNET.resolution,))
     torch.manual_seed(0)
@@ -88,7 +90,7 @@ def trained(space_name: str, data: Path, epochs: float, work: Path) -> Network:
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        train(net, images, always(net), (SUBNET.resolution,), schedule, shared, phase=space_name, seed=0, work=folder)
+        train(net, images, always(net), (SUBNET.resolution,), schedule, shared, machine, phase=space_name, seed=0, work=folder)
     Evaluator(images, Images(data, "val"), shared.bn_images, 0).calibrate(net, SUBNET.resolution)
     save_layers(path, net)
     return load_layers(path)

@@ -28,6 +28,7 @@ from ofa_core.nn.weights import load_full, load_weights
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.params import Quantization
 from ofa_core.run import files, paths
+from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.arch import Arch
@@ -48,6 +49,7 @@ class Bench:
 
     def __init__(self, params: ParamsFile, epochs: float, lr: float) -> None:
         self.shared = params.read("training", TrainingParams)
+        self.machine = params.read("machine", MachineParams)
         self.export = params.read("export", ExportParams)
         self.params = replace(
             params.read("specialize", SpecializeParams), epochs=epochs, warmup_epochs=0, lr=lr, quantization="both"
@@ -74,7 +76,7 @@ class Bench:
         for kind in KINDS:
             with tempfile.TemporaryDirectory() as work:
                 module, seconds = specialize(
-                    copy.deepcopy(start), kind, self.evaluator, self.teacher, self.params, self.shared,
+                    copy.deepcopy(start), kind, self.evaluator, self.teacher, self.params, self.shared, self.machine,
                     phase=target, seed=seed, work=Path(work), group=ALONE,
                 )  # fmt: skip
             aware = isinstance(module, FakeQuantized)

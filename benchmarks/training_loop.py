@@ -22,6 +22,7 @@ from PIL import Image
 from benchmarks.train_step import PlainNetwork
 from ofa_core.nn import build_supernet
 from ofa_core.run import paths
+from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
@@ -33,6 +34,7 @@ from ofa_core.training.params import TrainingParams
 from ofa_core.training.shrinking import in_supernet
 
 LR = 0.01
+MACHINE = MachineParams(launcher="python", tensorboard=False, checkpoint_seconds=3600.0)
 
 
 def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, steps: int) -> tuple[float, float]:
@@ -53,7 +55,9 @@ def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, 
     loop._parts = timed  # type: ignore[assignment]
     try:
         with tempfile.TemporaryDirectory() as work:
-            progress = train(net, images, sample, (resolution,), schedule, shared, phase="bench", seed=0, work=Path(work))
+            progress = train(
+                net, images, sample, (resolution,), schedule, shared, MACHINE, phase="bench", seed=0, work=Path(work)
+            )
     finally:
         loop._parts = parts
     return progress.seconds / progress.step, on_data / progress.seconds
@@ -93,7 +97,7 @@ def main() -> None:
     args = parser.parse_args()
     use_threads(args.threads)
     shared = ParamsFile("params.yaml").read("training", TrainingParams)
-    shared = replace(shared, batch_size=args.batch, flip=True, device="cpu", checkpoint_seconds=3600.0)
+    shared = replace(shared, batch_size=args.batch, flip=True, device="cpu")
     images, space = Images(paths.DATASET, "train"), get_space(args.space)
     images.at(args.resolution)  # happens once per training, so it is not part of a step
     times: list[tuple[float, float, float]] = []

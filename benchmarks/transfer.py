@@ -19,6 +19,7 @@ from ofa_core.datasets.params import PrepareParams
 from ofa_core.datasets.prepare import prepare
 from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import describe, save_weights, transfer
+from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 from ofa_core.space.registry import get_space
 from ofa_core.training.evaluation import Evaluator, use_threads
@@ -47,14 +48,14 @@ def pack(archive: Path, folder: Path, classes: list[str], train_images: int) -> 
 
 def run(data: Path, schedule: Schedule, shared: TrainingParams, seed: int, init: Path | None, out: Path | None) -> float:
     """Trains a full network, from `init` if given, and writes it to `out` if given. Returns top-1 on val (0..1)."""
-    images = Images(data, "train")
+    images, machine = Images(data, "train"), ParamsFile("params.yaml").read("machine", MachineParams)
     torch.manual_seed(seed)
     net = build_supernet(SPACE, len(images.classes))
     if init is not None:
         transfer(init, net)
     sample = in_supernet(net, full_sampler(SPACE))
     with tempfile.TemporaryDirectory() as work:
-        train(net, images, sample, SPACE.resolutions, schedule, shared, phase="full", seed=seed, work=Path(work))
+        train(net, images, sample, SPACE.resolutions, schedule, shared, machine, phase="full", seed=seed, work=Path(work))
     if out is not None:
         save_weights(out, net, describe(net, full_choices(SPACE)))
     evaluator = Evaluator(images, Images(data, "val"), shared.bn_images, seed)

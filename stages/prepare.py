@@ -1,5 +1,6 @@
 """Stage prepare: finds, verifies and packs the data set with the splits train, val and test."""
 
+from ofa_core.datasets.index import write_index
 from ofa_core.datasets.params import PrepareParams
 from ofa_core.datasets.prepare import prepare
 from ofa_core.run import files, paths
@@ -11,7 +12,11 @@ def main() -> None:
     with running("prepare") as stage:
         params = stage.params.read("prepare", PrepareParams)
         seed = stage.params.read("seed", int)
-        files.write_json(paths.report("prepare"), prepare(params, seed, paths.RAW, paths.DATASET))
+        write_index(params)  # DVC hashes inputs after the command has ended, so it records this one
+        stage.input(paths.IMAGE_INDEX)
+        report = prepare(params, seed, paths.RAW, paths.DATASET)
+        write_index(params)  # images that changed meanwhile fail the stage, as all inputs do
+        files.write_json(paths.report("prepare"), report)
 
 
 if __name__ == "__main__":

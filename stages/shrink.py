@@ -24,7 +24,7 @@ def main() -> None:
     with running(f"shrink@{name}") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
-        shared = stage.params.read("training", TrainingParams)
+        shared, machine = stage.params.read("training", TrainingParams), stage.machine()
         distill_weight = stage.params.read("shrink.distill_weight", DistillWeight)
         phase = stage.params.read(f"shrink.phases.{name}", PhaseParams)
         dataset = stage.input(paths.DATASET)
@@ -41,7 +41,7 @@ def main() -> None:
         sampler = in_supernet(net, phase_sampler(space, phase))
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             progress = train(
-                net, train_images, sampler, space.resolutions, schedule, shared,
+                net, train_images, sampler, space.resolutions, schedule, shared, machine,
                 phase=name, seed=seed, work=work, teacher=teacher, group=group,
             )  # fmt: skip
             if group.is_first:

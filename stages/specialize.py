@@ -25,7 +25,7 @@ def main() -> None:
     with running(f"specialize@{name}") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
-        shared = stage.params.read("training", TrainingParams)
+        shared, machine = stage.params.read("training", TrainingParams), stage.machine()
         params = stage.params.read("specialize", SpecializeParams)
         last = stage.params.read("shrink.last", str)
         weights, full = stage.input(paths.supernet(last)), stage.input(paths.supernet("full"))
@@ -42,8 +42,9 @@ def main() -> None:
         report = {"split": "val", "supernet_top1": evaluator.subnet_score(supernet, arch)}
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             found, seconds = specialize_all(
-                supernet.extract(arch), evaluator, teacher, params, shared, phase=stage.name, seed=seed, work=work, group=group
-            )
+                supernet.extract(arch), evaluator, teacher, params, shared, machine,
+                phase=stage.name, seed=seed, work=work, group=group,
+            )  # fmt: skip
             if not group.is_first:
                 return
             if seconds:

@@ -18,7 +18,7 @@ def main() -> None:
     with running("train_baselines") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
-        shared = stage.params.read("training", TrainingParams)
+        shared, machine = stage.params.read("training", TrainingParams), stage.machine()
         params = stage.params.read("train_baselines", TrainBaselinesParams)
         dataset = stage.input(paths.DATASET)
 
@@ -29,7 +29,9 @@ def main() -> None:
         shutil.rmtree(paths.BASELINES, ignore_errors=True)
         paths.BASELINES.mkdir(parents=True)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
-            metrics = train_baselines(networks, evaluator, params, shared, paths.BASELINES, seed=seed, work=work, group=group)
+            metrics = train_baselines(
+                networks, evaluator, params, shared, machine, paths.BASELINES, seed=seed, work=work, group=group
+            )
             if group.is_first:
                 files.write_json(paths.report("train_baselines"), {"split": "val", "networks": metrics})
 

@@ -24,7 +24,7 @@ def main() -> None:
     with running("train_supernet") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
-        shared = stage.params.read("training", TrainingParams)
+        shared, machine = stage.params.read("training", TrainingParams), stage.machine()
         params = stage.params.read("train_supernet", TrainSupernetParams)
         dataset = stage.input(paths.DATASET)
 
@@ -41,8 +41,9 @@ def main() -> None:
         sampler = in_supernet(net, full_sampler(space))
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             progress = train(
-                net, train_images, sampler, space.resolutions, schedule, shared, phase="full", seed=seed, work=work, group=group
-            )
+                net, train_images, sampler, space.resolutions, schedule, shared, machine,
+                phase="full", seed=seed, work=work, group=group,
+            )  # fmt: skip
             if group.is_first:
                 save_weights(paths.supernet("full"), net, describe(net, full_choices(space)))
                 corners = at_extremes({"largest": space.largest()}, space.resolutions)

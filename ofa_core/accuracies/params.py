@@ -10,7 +10,7 @@ from ofa_core.training.params import Share
 
 @section
 class CollectParams:
-    """Section `collect_accuracies`."""
+    """Sub-networks whose accuracy is measured, for the predictor to learn from."""
 
     architectures: Annotated[int, Field(ge=20)]
     """Sub-networks to measure, including the smallest and the largest at every resolution."""

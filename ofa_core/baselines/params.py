@@ -12,25 +12,30 @@ from ofa_core.training.params import Epochs, Rate, check_warmup
 
 @section
 class StockParams:
-    """An entry of `train_baselines.networks`: a stock network."""
+    """A published network to train from random weights."""
 
     family: Literal["mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"]
+    """Published network."""
     width_mult: Annotated[float, Field(gt=0, le=4)]
-    """Multiplies all widths, rounded to multiples of 8."""
+    """Multiplies every width. Widths are rounded to multiples of 8."""
     total_stride: Literal[2, 4, 8, 16, 32]
-    """Of the last map; less than the published 32 suits small images."""
+    """Input pixels per pixel of the last feature map. Published: 32; less suits small images."""
     resolution: Annotated[int, Field(ge=8, le=1024)]
-    """Of the input, in pixels."""
+    """Input resolution in pixels."""
 
 
 @section
 class SubnetParams:
-    """An entry of `train_baselines.subnets`: a sub-network with the same choice everywhere, trained from nothing."""
+    """A sub-network with the same choice everywhere, to train from random weights."""
 
     kernel_size: int
+    """Kernel size in pixels of every block, one of the space's."""
     depth: int
+    """Blocks of every stage, one of the space's."""
     expand_ratio: int
+    """Expand ratio of every block, one of the space's."""
     resolution: int
+    """Input resolution in pixels, one of the space's."""
 
     def arch(self, space: Space) -> Arch:
         """The architecture. Raises ValueError that names the key when a choice is not of the space."""
@@ -49,16 +54,19 @@ class SubnetParams:
 
 @section
 class TrainBaselinesParams:
-    """Section `train_baselines`: networks trained one by one, to compare with; none by default."""
+    """Networks trained one by one, to compare the searched ones with. There are none by default."""
 
     epochs: Epochs
-    """Passes over the train split for each. A fair number is that of the full network and all phases together."""
+    """Passes over the train split for each network. For a fair comparison: as many as the full network and all phases
+    together."""
     warmup_epochs: Annotated[float, Field(ge=0)]
+    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay to zero follows."""
     lr: Rate
+    """Peak learning rate of a whole batch, whatever the number of processes."""
     networks: dict[str, StockParams]
-    """By name."""
+    """Stock networks by name."""
     subnets: dict[str, SubnetParams]
-    """By name, other names than the networks'."""
+    """Sub-networks by name. No name may be that of a stock network."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)

@@ -10,6 +10,7 @@ from ofa_core.baselines.params import TrainBaselinesParams
 from ofa_core.nn.network import Network, zero_residuals
 from ofa_core.nn.weights import save_layers
 from ofa_core.run import files
+from ofa_core.run.machine import MachineParams
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
 from ofa_core.space.stock import stock_layers
@@ -39,6 +40,7 @@ def train_baselines(
     evaluator: Evaluator,
     params: TrainBaselinesParams,
     shared: TrainingParams,
+    machine: MachineParams,
     out: Path,
     *,
     seed: int,
@@ -60,7 +62,7 @@ def train_baselines(
             if shared.zero_residuals:
                 zero_residuals(net)
             progress = train(
-                net, evaluator.train, always(net), (r,), schedule, shared,
+                net, evaluator.train, always(net), (r,), schedule, shared, machine,
                 phase=name, seed=seed, work=folder, group=group,
             )  # fmt: skip
             evaluator.calibrate(net, r)

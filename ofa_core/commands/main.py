@@ -10,20 +10,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+from ofa_core.commands import profile as profile_command
+from ofa_core.commands.output import Output as Report
 
 if TYPE_CHECKING:
     from ofa_core.runtime.contract import Contract
     from ofa_core.space.arch import Arch
     from ofa_core.space.base import Space
-
-
-class Report(NamedTuple):
-    """What a command prints: text, or with --json the object; failed: whether a check failed (exit code 1)."""
-
-    text: str
-    json: dict[str, Any]
-    failed: bool = False
 
 
 Run = Callable[[argparse.Namespace], Report]
@@ -36,12 +31,20 @@ def check(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("path", nargs="?", type=Path, default=Path("params.yaml"), help="default: params.yaml")
 
     def run(args: argparse.Namespace) -> Report:
-        from ofa_core.profiles import check as whole_file
+        from ofa_core.profiles import profile
 
-        whole_file.check(args.path)
-        return Report(f"{args.path}: OK", {"path": str(args.path), "ok": True})
+        lines = [f"{args.path}: OK{', as a profile' if profile.check_file(args.path) else ''}"]
+        if args.path == profile.PARAMS and profile.refresh_index():
+            lines.append(profile.IMAGES_CHANGED)
+        return Report("\n".join(lines), {"path": str(args.path), "ok": True})
 
     return run
+
+
+def profile(parser: argparse.ArgumentParser) -> Run:
+    """Write params.yaml: params/default.yaml with the changes of a profile. Says which values it overwrites."""
+    profile_command.add_arguments(parser)
+    return profile_command.run
 
 
 def verify(parser: argparse.ArgumentParser) -> Run:
@@ -269,7 +272,7 @@ def export(parser: argparse.ArgumentParser) -> Run:
     return run
 
 
-COMMANDS = (check, verify, fetch, cost, search, export, eval, predict, bench, score)
+COMMANDS = (check, profile, verify, fetch, cost, search, export, eval, predict, bench, score)
 
 # ------------------------------------------------------------------------------------------------ arguments they may share
 

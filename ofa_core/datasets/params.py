@@ -10,34 +10,34 @@ from ofa_core.run.params import section
 
 @section
 class PrepareParams:
-    """Section `prepare`: the data set and its numbers of images."""
+    """The data set, and how many of its images are used."""
 
     dataset: Literal["fashion_mnist", "folder", "imagenet", "idx", "cifar"]
     """fashion_mnist is obtained automatically. The others are formats of the data at `folder`. folder: any images in class
-    folders. imagenet: ImageNet's train/ and val/, val/ by synset or flat. idx: files like MNIST's. cifar: the binary version of
-    CIFAR-10 or CIFAR-100."""
+    folders. imagenet: ImageNet's train/ and val/, val/ by synset or flat. idx: files like MNIST's. cifar: the binary
+    version of CIFAR-10 or CIFAR-100."""
     folder: str | None
     """Path of the data: a folder or .zip archive (for cifar also .tar.gz). null for fashion_mnist."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None
-    """Size in pixels, for folder and imagenet: the shorter side is resized to it, the centre is cropped. null for the others,
-    whose images have a fixed size."""
+    """Size in pixels, for folder and imagenet: the shorter side is resized to it, the centre is cropped. null for the
+    others, whose images have a fixed size."""
     class_names: str | None
-    """A text file with class names. null: names come from the folders or the data set, or are numbers. For folder and imagenet,
-    a line is a folder and a name. For idx, a line is a name, starting with label 0."""
+    """A text file with class names. null: names come from the folders or the data set, or are numbers. For folder and
+    imagenet, a line is a folder and a name. For idx, a line is a name, starting with label 0."""
     train_images: Annotated[int, Field(ge=0)]
     """Images to train on, drawn from what val and test leave. 0: all of them."""
     val_images: Annotated[int, Field(ge=0)]
-    """Images for all decisions (predictor, search, early choices), held out of train. If the folder has a val split, they are
-    drawn from it, and 0 means all of it."""
+    """Images for all decisions (predictor, search, early choices), held out of train. If the folder has a val split, they
+    are drawn from it, and 0 means all of it."""
     test_images: Annotated[int, Field(ge=0)]
-    """Images for the final evaluation only, drawn from the published test half (imagenet: val/) or the folder's test split. 0:
-    all of them. If the folder has no test split, they are held out of train."""
+    """Images for the final evaluation only, drawn from the published test half (imagenet: val/) or the folder's test split.
+    0: all of them. If the folder has no test split, they are held out of train."""
     max_broken: Annotated[int, Field(ge=0)]
     """Most images that may be left out because they cannot be read, for folder and imagenet. One more stops the stage."""
 
     shards: Literal["png", "jpeg"] | None
-    """For folder and imagenet sets that do not fit in memory: stores the images in tar archives and reads them during training.
-    png is lossless; jpeg takes a fifth of the bytes. null: one file, read as a whole."""
+    """For folder and imagenet sets that do not fit in memory: stores the images in tar archives and reads them during
+    training. png is lossless; jpeg takes a fifth of the bytes. null: one file, read as a whole."""
 
     def __post_init__(self) -> None:
         if self.dataset == "fashion_mnist" and self.folder is not None:

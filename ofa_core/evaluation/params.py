@@ -9,10 +9,11 @@ from ofa_core.run.params import section
 
 @section
 class EvaluateParams:
-    """Section `evaluate`: how the latency of whole files is measured."""
+    """The final evaluation: how the latency of the released files is measured."""
 
     threads: Annotated[int, Field(ge=1, le=64)]
+    """CPU threads of the interpreter."""
     instances: Annotated[int, Field(ge=1, le=100)]
-    """Fresh interpreters each file is timed in."""
+    """Fresh interpreters that time each file."""
     milliseconds: Annotated[float, Field(gt=0, le=60000)]
-    """Timed runs in one interpreter last this long."""
+    """Duration of the timed runs in one interpreter, in milliseconds."""

@@ -10,31 +10,30 @@ from ofa_core.run.params import section
 
 @section
 class ChooseFloatParams:
-    """`export.choose_float`: which layers to leave in float by measurement, as `measure.mixed` does."""
+    """Chooses by measurement which layers stay float in integer files."""
 
     images: Annotated[int, Field(ge=1, le=10000)]
-    """Train images, others than those of calibration, on which the errors of layers are measured."""
+    """Train images on which the errors of layers are measured. They are not those of calibration."""
     max_slowdown: Annotated[float, Field(ge=1, le=10)]
-    """Most that the uint8 file may take on this machine, as a multiple of the time of the file without float layers."""
+    """Largest latency of the uint8 file on this machine, as a multiple of that without float layers."""
     min_agreement: Annotated[float, Field(ge=0, le=1)]
-    """Share of these images with the float network's class from which on no more layers are left in float."""
+    """Share of the images with the float network's class at which no more layers are left in float."""
 
 
 @section
 class ExportParams(ConversionParams):
-    """Section `export`."""
+    """The files of each released network, and the gates that stop them."""
 
     choose_float: ChooseFloatParams | None
-    """Which layers stay float besides those of `keep_float`, by the error they cause and the time they cost; null: none."""
-
+    """Chooses more layers to stay float, by the error they cause and the time they cost. null: only those of `keep_float`."""
     calibration_images: Annotated[int, Field(ge=1, le=10000)]
-    """Train images that give the integer files their activation ranges."""
+    """Train images that give integer files their ranges of activations."""
     calibration_seed: Annotated[int, Field(ge=0)]
-    """Which of them."""
+    """Seed that chooses the calibration images."""
     parity_images: Annotated[int, Field(ge=1, le=10000)]
     """Val images on which formats, layers and kernels are compared."""
     max_int8_drop: Annotated[float, Field(ge=0, le=1)]
-    """Most top1 (0..1) that the uint8 file may lose against the float file on val."""
+    """Largest drop in top-1 (0..1) on val from the float file to the uint8 file."""
 
     def __post_init__(self) -> None:
         if "uint8" not in self.formats:

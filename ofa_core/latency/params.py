@@ -9,44 +9,44 @@ from ofa_core.run.params import section
 
 @section
 class AndroidParams:
-    """Key `android` of a device of kind android."""
+    """A phone, reached over adb."""
 
     binary: str
     """Path of TensorFlow's benchmark_model, built for the phone's processor."""
     serial: str | None
-    """The phone's, as `adb devices` lists it; null when one phone only is connected."""
+    """Serial number of the phone, as `adb devices` lists it. null if only one phone is connected."""
 
 
 @section
 class DeviceParams:
-    """An entry of `build_latency_table.devices`."""
+    """A device, and how the latency of its layers is measured."""
 
     kind: Literal["host", "android"]
     """host: this machine. android: a phone, over adb."""
     android: AndroidParams | None
-    """null with kind host."""
+    """The phone, with kind android. null with kind host."""
     source: Literal["measure", "file"]
-    """measure: times the layers now. file: takes the table of `file`, whatever machine it was measured on."""
+    """measure: layers are timed now. file: the table in `file` is used, on whatever machine it was measured."""
     file: str | None
-    """With source file: the path of a table; null with measure."""
+    """Path of a latency table, with source file. null with source measure."""
     file_md5: str | None
-    """Its MD5, which makes a change of the file a change of the parameters that DVC sees."""
+    """MD5 of the file `file`, so that DVC notices another file. null with source measure."""
     dtype: Literal["uint8", "float32"]
-    """Of the files that are timed: full-integer or float."""
+    """Files that are timed. uint8: full-integer. float32: float."""
     resolutions: Annotated[list[Annotated[int, Field(ge=8, multiple_of=4)]], Field(min_length=1)] | None
-    """Input sizes in pixels for which layers are timed; null: those of the space."""
+    """Input sizes in pixels for which layers are timed. null: those of the space."""
     threads: Annotated[int, Field(ge=1, le=64)]
-    """Of the interpreter."""
+    """CPU threads of the interpreter."""
     cores: Annotated[list[Annotated[int, Field(ge=0, lt=64)]], Field(min_length=1)] | None
-    """Processor cores the runs are pinned to, by number; null: wherever the system puts them."""
+    """Numbers of the processor cores that runs are pinned to. null: the system chooses."""
     instances: Annotated[int, Field(ge=1, le=100)]
-    """Fresh interpreters each file is timed in, at least; at most four times as many."""
+    """Fresh interpreters that time each file, at least; at most four times as many."""
     max_error: Annotated[float, Field(gt=0, le=1)]
-    """Standard error of a file's median, as a share of it, above which it is timed in more interpreters."""
+    """Standard error of a file's median latency, as a share of it, above which more interpreters time the file."""
     milliseconds: Annotated[float, Field(gt=0, le=60000)]
-    """Timed runs of one file in one interpreter last this long."""
+    """Duration of the timed runs of one file in one interpreter, in milliseconds."""
     networks: Annotated[int, Field(ge=0, le=1000)]
-    """Random whole networks that correct the table (half of them) and check it; 0, or 4 and more."""
+    """Random whole networks that are timed: half of them correct the table, half check it. 0, or at least 4."""
 
     def __post_init__(self) -> None:
         if (self.source == "file") != (self.file is not None) or (self.source == "file") != (self.file_md5 is not None):
@@ -59,7 +59,7 @@ class DeviceParams:
 
 @section
 class LatencyParams:
-    """Section `build_latency_table`."""
+    """The latency tables, one for each device."""
 
     devices: Annotated[dict[str, DeviceParams], Field(min_length=1)]
-    """By name."""
+    """The devices by name."""

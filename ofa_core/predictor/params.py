@@ -9,7 +9,7 @@ from ofa_core.run.params import section
 
 @section
 class FitPredictorParams:
-    """Section `fit_predictor`."""
+    """The accuracy predictor."""
 
     held_out: Annotated[float, Field(gt=0, lt=0.9)]
     """Share of the measured architectures held out to report errors. The released predictor is fitted to all of them."""

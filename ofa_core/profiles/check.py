@@ -1,43 +1,20 @@
-"""Checks a whole parameter file: every section, unknown ones included, and what sections say of each other."""
+"""Checks a whole parameter file: every section, unknown ones included, and what sections say about each other."""
 
 from pathlib import Path
 from typing import Any
 
-from ofa_core.accuracies.params import CollectParams
-from ofa_core.baselines.params import TrainBaselinesParams
-from ofa_core.datasets.params import PrepareParams
-from ofa_core.evaluation.params import EvaluateParams
-from ofa_core.export.params import ExportParams
-from ofa_core.latency.params import LatencyParams
-from ofa_core.predictor.params import FitPredictorParams
+from ofa_core.profiles.sections import SECTIONS
 from ofa_core.run.params import ParamsFile
-from ofa_core.search.params import SearchParams
-from ofa_core.space.params import SpaceParams
-from ofa_core.specialize.params import SpecializeParams
-from ofa_core.training.params import ShrinkParams, TrainingParams, TrainSupernetParams
-
-SECTIONS: dict[str, type] = {
-    "seed": int,
-    "space": SpaceParams,
-    "training": TrainingParams,
-    "prepare": PrepareParams,
-    "train_supernet": TrainSupernetParams,
-    "shrink": ShrinkParams,
-    "collect_accuracies": CollectParams,
-    "fit_predictor": FitPredictorParams,
-    "build_latency_table": LatencyParams,
-    "search": SearchParams,
-    "specialize": SpecializeParams,
-    "export": ExportParams,
-    "train_baselines": TrainBaselinesParams,
-    "evaluate": EvaluateParams,
-}
-"""Every section of a parameter file and its type."""
 
 
 def check(path: str | Path) -> None:
-    """Raises ValueError, one line that names file, key, value and what is allowed, for the first thing that is wrong."""
-    params = ParamsFile(path)
+    """Raises ValueError, one line that names file, key, value and what is allowed, for the first mistake in a complete file."""
+    check_params(ParamsFile(path))
+
+
+def check_params(params: ParamsFile) -> None:
+    """As `check`, for a file that has been read."""
+    path = params.path
     unknown = [name for name in params.content if name not in SECTIONS]
     if unknown:
         raise ValueError(f"{path}: {unknown[0]}: unknown section; there are {', '.join(SECTIONS)}")

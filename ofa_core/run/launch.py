@@ -7,13 +7,14 @@ stage again when its command changes, and how a stage is started changes no resu
 import os
 import sys
 
+from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 from ofa_core.run.stage import exit_cleanly
 
 
 def main() -> None:
     """Replaces this process, so that signals reach the stage."""
-    launcher = ParamsFile().read("training.launcher", str)
+    launcher = ParamsFile().peek("machine", MachineParams).launcher
     os.execvp("sh", ["sh", "-c", f'exec {launcher} -m "stages.$0" "$@"', *sys.argv[1:]])
 
 

@@ -17,6 +17,8 @@ from ruamel.yaml.error import YAMLError
 T = TypeVar("T")
 UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 """Pydantic's types of error for a key that does not exist."""
+MOVED = {f"training.{key}": f"machine.{key}" for key in ("launcher", "tensorboard", "checkpoint_seconds")}
+"""Keys of older parameter files and where they are now."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -25,19 +27,21 @@ def section(cls: type[T]) -> type[T]:
 
     `__post_init__` may check what types cannot say; a ValueError it raises begins with the key's name and a colon.
     """
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
     return dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
 
 
 class ParamsFile:
     """A parameter file. Remembers which sections were read, so that a stage can tell whether they changed under it.
 
+    text: what the file holds, where it is not to be read from the disk.
     Raises ValueError, one line, when the file is missing, not YAML or not a mapping.
     """
 
-    def __init__(self, path: str | Path = "params.yaml") -> None:
+    def __init__(self, path: str | Path = "params.yaml", text: str | None = None) -> None:
         self.path = Path(path)
-        self.content = _load(self.path)
+        self.text = _read(self.path) if text is None else text
+        self.content = _load(self.path, self.text)
         self.used: dict[str, Any] = {}
 
     @overload
@@ -49,9 +53,12 @@ class ParamsFile:
 
         Raises ValueError, one line that names file, key, value and what is allowed.
         """
-        raw = self.raw(name)
-        self.used[name] = raw
-        return parse(kind, raw, f"{self.path}: {name}")
+        self.used[name] = self.raw(name)
+        return self.peek(name, kind)
+
+    def peek(self, name: str, kind: type[T]) -> T:
+        """As `read`, for a section that changes no result: it does not count as used, so it may change at any time."""
+        return parse(kind, self.raw(name), f"{self.path}: {name}")
 
     def raw(self, name: str) -> Any:
         """The section as plain YAML values. Raises ValueError when it is missing."""
@@ -85,7 +92,8 @@ def _message(where: str, error: Any, others: int) -> str:
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{where}{key}: missing{more}"
     if error["type"] in UNKNOWN:
-        return f"{where}{key}: unknown key{more}"
+        name = f"{where}{key}".rpartition(" ")[2]
+        return f"{where}{key}: unknown key{f'; it is {MOVED[name]} now' if name in MOVED else ''}{more}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         separator = "." if re.match(r"[\w.\[\]]+: ", message) else ": "  # the message begins with a key, or not
@@ -100,13 +108,18 @@ def _to_json(raw: Any, where: str) -> bytes:
         raise ValueError(f"{where}: {raw!r} is not made of numbers, text, lists and mappings") from None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text())
+        return path.read_text()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
+def _load(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

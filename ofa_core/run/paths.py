@@ -5,6 +5,9 @@ from pathlib import Path
 RAW = Path("data/raw")
 
 
+IMAGE_INDEX = Path("data/images.index")
+
+
 BUILD = Path("build")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ofa_core.run import files, paths
+from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 
 METRICS = ("top1", "lowest_top1", "loss", "rmse_points", "mape", "latency_ms")
@@ -38,6 +39,10 @@ class Stage:
         self.name = name
         self.params = ParamsFile("params.yaml")
         self._hashes = {path: files.md5(path) for path in _code()}
+
+    def machine(self) -> MachineParams:
+        """Section `machine`, which changes no result: it may be edited while the stage runs, and names no work folder."""
+        return self.params.peek("machine", MachineParams)
 
     def input(self, path: Path) -> Path:
         """Declares a file or folder the stage reads; returns it. Raises ValueError when it does not exist."""

@@ -9,7 +9,7 @@ from ofa_core.run.params import section
 
 @section
 class TargetParams:
-    """An entry of `search.targets`. Give either latency_ms or fraction; the other is null or left out."""
+    """A budget to search for. Give either latency_ms or fraction; the other is null or left out."""
 
     latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Highest predicted latency, in milliseconds."""
@@ -25,7 +25,7 @@ class TargetParams:
 
 @section
 class SearchParams:
-    """Section `search`."""
+    """The search for the most accurate sub-network within each budget."""
 
     device: str
     """A name under build_latency_table.devices. Used for targets that do not name a device."""

@@ -1,20 +1,25 @@
 """Section `space` of the parameters."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from ofa_core.run.params import section
 from ofa_core.space.base import Space
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import MB_TABLES, get_space
 
 
 @section
 class SpaceParams:
-    """Section `space`: the search space of the whole pipeline."""
+    """The search space of the whole pipeline."""
 
-    name: str
-    """A name of `ofa_core.space.registry.SPACES`. One with elastic kernel, expand ratio and depth: not ofa_resnet50 here."""
+    name: Annotated[str, Field(json_schema_extra={"enum": list(MB_TABLES)})]
+    """Name of the search space. ofa_small and ofa_small_se suit images of 20 to 32 pixels, the others photos. ofa_small and
+    ofa_proxyless are safe in int8; ofa_small_se and ofa_mbv3 have h-swish and squeeze-excite."""
     width_mult: float
-    """Multiplies every width; widths are rounded to multiples of 8."""
+    """Multiplies every width, 0.05 to 16. Widths are rounded to multiples of 8."""
     resolutions: tuple[int, ...]
-    """Elastic input resolutions in pixels, ascending multiples of 4."""
+    """Input resolutions in pixels that the super-network learns: ascending multiples of 4."""
 
     def __post_init__(self) -> None:
         if self.name == "ofa_resnet50":

@@ -16,6 +16,7 @@ from ofa_core.nn.weights import load_network, load_ranges, save_network
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.observe import observe
 from ofa_core.quantization.params import Quantization
+from ofa_core.run.machine import MachineParams
 from ofa_core.space.arch import Arch
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.checkpoint import Progress
@@ -35,6 +36,7 @@ def specialize_all(
     full: Network,
     params: SpecializeParams,
     shared: TrainingParams,
+    machine: MachineParams,
     *,
     phase: str,
     seed: int,
@@ -47,7 +49,7 @@ def specialize_all(
         if params.quantization in (kind, "both"):
             (work / kind).mkdir(exist_ok=True)
             found[kind], spent = specialize(
-                copy.deepcopy(start), kind, evaluator, full, params, shared,
+                copy.deepcopy(start), kind, evaluator, full, params, shared, machine,
                 phase=phase, seed=seed, work=work / kind, group=group,
             )  # fmt: skip
             seconds += spent
@@ -61,6 +63,7 @@ def specialize(
     full: Network,
     params: SpecializeParams,
     shared: TrainingParams,
+    machine: MachineParams,
     *,
     phase: str,
     seed: int,
@@ -85,7 +88,7 @@ def specialize(
     seconds = 0.0
     if params.epochs:
         seconds = fine_tune(
-            module, resolution, images, full, params, shared, phase=phase, seed=seed, work=work, group=group
+            module, resolution, images, full, params, shared, machine, phase=phase, seed=seed, work=work, group=group
         ).seconds
     if quantization == "post":
         evaluator.calibrate(net, resolution)
@@ -99,6 +102,7 @@ def fine_tune(
     full: Network,
     params: SpecializeParams,
     shared: TrainingParams,
+    machine: MachineParams,
     *,
     phase: str,
     seed: int,
@@ -108,7 +112,7 @@ def fine_tune(
     """Trains a stand-alone network in place at its resolution; returns the finished progress. full: the teacher."""
     teacher = Teacher(net=full, weight=params.distill_weight)
     return train(
-        net, images, always(net), (resolution,), _schedule(params), shared,
+        net, images, always(net), (resolution,), _schedule(params), shared, machine,
         phase=phase, seed=seed, work=work, teacher=teacher, group=group,
     )  # fmt: skip
 

@@ -10,25 +10,27 @@ from ofa_core.training.params import DistillWeight, Rate, Share, check_warmup
 
 @section
 class SpecializeParams:
-    """Section `specialize`."""
+    """Fine-tuning of the searched networks, each on its own."""
 
     max_top1_change: Annotated[float, Field(gt=0, le=1)]
-    """Most that validation top-1 (0..1) of the written network, in a fresh process, may differ from that of the network in
-    memory, which without fine-tuning is the super-network's."""
+    """Largest difference in top-1 on val (0..1) between the written network, in a fresh process, and the one in memory."""
     epochs: Annotated[float, Field(ge=0, le=1000)]
-    """Passes over the train split to fine-tune each searched network for, the full network teaching; 0 is none."""
+    """Passes over the train split to fine-tune each searched network, with the full network as its teacher. 0: none."""
     warmup_epochs: Annotated[float, Field(ge=0)]
+    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay to zero follows."""
     lr: Rate
+    """Peak learning rate of a whole batch, whatever the number of processes."""
     distill_weight: DistillWeight
-    """Weight of the soft loss against the full network's probabilities; the hard loss has weight 1."""
+    """Weight of the distillation loss against the full network's probabilities. The loss on labels has weight 1."""
     quantization: Literal["post", "aware", "both"]
-    """What is fine-tuned: a float network, quantised afterwards; a network that rounds as its integer file will; or both, from
-    the same start on the same images, of which export releases the better one."""
+    """post: a float network is fine-tuned and quantised afterwards. aware: the network is trained with the rounding of its
+    integer file. both: either, from the same start on the same images; export releases the better one."""
     delay: Share
-    """Share of the epochs of quantisation-aware training before activations are rounded; weights are from the first step."""
+    """Share of the epochs of quantisation-aware training before activations are rounded. Weights are rounded from the first
+    step."""
     ranges: Literal["observed", "learned"]
-    """Of activations, in quantisation-aware training: moving averages of what batches hold, or bounds with gradients (LSQ,
-    TQT)."""
+    """Ranges of activations in quantisation-aware training. observed: moving averages over batches. learned: bounds with
+    gradients (LSQ, TQT)."""
 
     def __post_init__(self) -> None:
         if self.epochs:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ofa_core.nn.network import LayerModule, Network
+from ofa_core.run.machine import MachineParams
 from ofa_core.space.layers import Layer
 from ofa_core.tasks.task import Task
 from ofa_core.training.augment import augment
@@ -77,6 +78,7 @@ def train(
     resolutions: Sequence[int],
     schedule: Schedule,
     shared: TrainingParams,
+    machine: MachineParams,
     *,
     phase: str,
     seed: int,
@@ -102,7 +104,7 @@ def train(
     stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
     total = schedule.steps(stream.steps_per_epoch)
     state = _start(net, teacher, shared, work, group)
-    saved, live = time.monotonic(), Live(phase, shared.tensorboard) if group.is_first else None
+    saved, live = time.monotonic(), Live(phase, machine.tensorboard) if group.is_first else None
     bar = tqdm(desc=phase, unit="step", initial=state.progress.step, total=total, mininterval=1, disable=not group.is_first)
     with _termination() as terminated, bar:
         while (step := state.progress.step) < total:
@@ -115,7 +117,7 @@ def train(
             loss = 0.0
             for x, labels in _parts(stream, step, resolution, shared, group):
                 loss += _accumulate(net, x, labels, subnets, shared, teacher, images.task, 1 / part_count)
-            loss, stop, due = group.sum([loss, bool(terminated), time.monotonic() - saved > shared.checkpoint_seconds])
+            loss, stop, due = group.sum([loss, bool(terminated), time.monotonic() - saved > machine.checkpoint_seconds])
             state.progress.seconds += time.monotonic() - started
             if _astray(loss, state.progress, shared.spike_factor, images.task.loss_of_guessing(len(images.classes))):
                 _roll_back(loss, state, shared.max_rollbacks, phase, work, group)

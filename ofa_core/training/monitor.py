@@ -39,5 +39,5 @@ def _writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ValueError("training.tensorboard: true: TensorBoard is not installed here: pip install tensorboard") from None
+        raise ValueError("machine.tensorboard: true: TensorBoard is not installed here: pip install tensorboard") from None
     return SummaryWriter(folder)

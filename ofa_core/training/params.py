@@ -1,6 +1,6 @@
 """Parameters of training: what all phases share, the full network, and progressive shrinking.
 
-What comes after it has modules of its own, so that an edit there does not train the super-network anew.
+What comes after training has modules of its own, so that an edit there does not train the super-network again.
 """
 
 from typing import Annotated, Literal
@@ -22,54 +22,48 @@ Choices = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)
 
 @section
 class TrainingParams:
-    """Section `training`: what the full network and all phases share."""
+    """What the training of the full network and of all phases shares."""
 
     batch_size: Annotated[int, Field(ge=2)]
-    """Images per step."""
+    """Images per step, over all processes."""
     momentum: Share
-    """Of SGD with Nesterov's momentum."""
+    """Momentum of SGD, in Nesterov's form."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
-    """L2 penalty of weights; batch norms and biases have none."""
+    """L2 penalty on weights. Batch norms and biases have none."""
     label_smoothing: Share
-    """Share of the target spread over all classes."""
+    """Share of the target probability that is spread over all classes."""
     dropout: Share
-    """Before the classifier."""
+    """Dropout probability before the classifier."""
     zero_residuals: bool
-    """Whether residual blocks start as the identity: the scale of their last batch norm is 0 at first (Goyal et al. 2017)."""
+    """Whether residual blocks start as the identity: the scale of their last batch norm starts at 0 (Goyal et al. 2017)."""
     max_shift: Annotated[float, Field(ge=0, le=0.5)]
-    """Augmentation: random shift of the image, up to this share of its side, in either direction."""
+    """Augmentation: largest random shift, as a share of the image's side, in each direction. 0: none."""
     flip: bool
-    """Augmentation: mirror half of the images."""
+    """Augmentation: whether half of the images are mirrored."""
     crop_scale: tuple[Area, Area] | None
-    """Augmentation: random crops whose share of the image's area lies between these two, with sides up to 4:3, resized to the
-    step's resolution; null or [1, 1]: none."""
+    """Augmentation: smallest and largest area of a random crop, as a share of the image's area. Sides are at most 4:3, and
+    the crop is resized to the step's resolution. null or [1, 1]: no crops."""
     brightness: Annotated[float, Field(ge=0, le=1)]
-    """Augmentation: most that an image's brightness changes, as a share of it; published: 32/255 = 0.125."""
+    """Augmentation: largest change of brightness, as a share of it. 0: none. Published: 32/255 = 0.125."""
     saturation: Annotated[float, Field(ge=0, le=1)]
-    """Augmentation: most that an image's saturation changes, as a share of it; published: 0.5."""
+    """Augmentation: largest change of saturation, as a share of it. 0: none. Published: 0.5."""
     bn_images: Annotated[int, Field(ge=2)]
-    """Train images that batch norm statistics are measured on before a sub-network is evaluated; all where there are fewer."""
+    """Train images used to measure batch norm statistics before a sub-network is evaluated. Fewer if there are fewer."""
     accumulate: Annotated[int, Field(ge=1)]
-    """Parts that each process cuts its share of a step's images into, to save memory; batch norms see one part at a time."""
+    """Parts that each process splits its share of a step's images into, to save memory. Batch norms see one part at a time."""
     ema_decay: Share
-    """Exponential moving average of the weights, which then are the result; weight of the past at every step, 0 is none."""
-    launcher: Annotated[str, Field(pattern="^(python|torchrun( .*)?)$")]
-    """What starts the stages that train: python, or torchrun with its options, for several GPUs or machines."""
+    """Weight of the past in an exponential moving average of the weights, which is then the result. 0: no average."""
     device: Literal["auto", "cpu", "cuda"]
-    """auto: a GPU where there is one."""
+    """Device to train on. auto: a GPU if there is one."""
     precision: Literal["float32", "bfloat16"]
-    """bfloat16: torch's autocast, for GPUs; weights stay in float32."""
-    tensorboard: bool
-    """Whether to write curves for TensorBoard, which is not installed with the package, to .work/tensorboard."""
+    """Precision of computation. bfloat16 is torch's autocast for GPUs; the weights stay in float32."""
     threads: Annotated[int, Field(ge=0)]
-    """CPU threads of a process; 0 is all cores. Results repeat byte for byte at equal threads on equal processors."""
-    checkpoint_seconds: Annotated[float, Field(gt=0)]
-    """A killed phase loses at most this much work."""
+    """CPU threads of each process. 0: all cores. On equal processors, equal threads give equal results, byte for byte."""
     spike_factor: Annotated[float, Field(gt=1)]
-    """A loss this many times that of the steps before, and above that of guessing, or one that is not finite, goes back to the
-    last checkpoint."""
+    """A loss this many times the mean of the last 20 steps, and above that of guessing, sends training back to its last
+    checkpoint. So does a loss that is not finite."""
     max_rollbacks: Annotated[int, Field(ge=0, le=20)]
-    """How often a phase may go back, each time with half the learning rate, before it stops."""
+    """How often a phase may go back before it fails. Each time, the learning rate is halved."""
 
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
@@ -85,19 +79,19 @@ class TrainingParams:
 
 @section
 class TrainSupernetParams:
-    """Section `train_supernet`: training of the full network, the largest of the space."""
+    """Training of the full network, the largest of the space."""
 
     epochs: Epochs
-    """Passes over the train split; may be a fraction."""
+    """Passes over the train split; fractions are allowed."""
     warmup_epochs: Annotated[float, Field(ge=0)]
-    """Epochs of linear increase of the rate, part of `epochs`; a cosine to zero follows."""
+    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay to zero follows."""
     lr: Rate
-    """Peak learning rate, for the whole batch."""
+    """Peak learning rate of a whole batch, whatever the number of processes."""
     init: str | None
-    """Weights to start from instead of random ones: a super-network's file of this pipeline, or a checkpoint in the published
-    layout. Its classifier is kept where the number of classes is the same, and new where it is not."""
+    """Path of weights to start from: a super-network's file of this pipeline, or a checkpoint in the published layout. The
+    classifier is kept if the number of classes is the same. null: random weights."""
     init_md5: str | None
-    """MD5 of that file, which makes a change of it a change of the parameters that DVC sees; null without init."""
+    """MD5 of the file `init`, so that DVC notices another file. null without `init`."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
@@ -107,23 +101,29 @@ class TrainSupernetParams:
 
 @section
 class PhaseParams:
-    """An entry of `shrink.phases`: what a phase of progressive shrinking adds to the phase before."""
+    """A phase of progressive shrinking: which choices it samples, and for how long it trains."""
 
     init: str
-    """The phase whose weights it starts from; `full` is the full network."""
+    """Phase whose weights this one starts from. full is the full network."""
     kernel_sizes: Choices
+    """Kernel sizes in pixels that are sampled, ascending; independently for each block."""
     depths: Choices
+    """Blocks per stage that are sampled, ascending; independently for each stage."""
     expand_ratios: Choices
-    """What is sampled, independently for every block and stage."""
+    """Expand ratios that are sampled, ascending; independently for each block."""
     sampling: Literal["random", "sandwich"]
-    """random: independent draws. sandwich (BigNAS): the largest, the smallest, and random ones between."""
+    """random: independent draws. sandwich (BigNAS): the largest, the smallest, and random ones in between."""
     teacher: Literal["full", "in_place"]
-    """Soft targets come from the fixed full network, or from each step's largest sub-network; the latter needs sandwich."""
+    """Source of soft targets. full: the fixed full network. in_place: each step's largest sub-network; needs sampling
+    sandwich."""
     subnets: Annotated[int, Field(ge=1, le=64)]
-    """Sub-networks per step; their gradients are summed."""
+    """Sub-networks per step. Their gradients are summed."""
     epochs: Epochs
+    """Passes over the train split; fractions are allowed."""
     warmup_epochs: Annotated[float, Field(ge=0)]
+    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay to zero follows."""
     lr: Rate
+    """Peak learning rate of a whole batch, whatever the number of processes."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
@@ -155,14 +155,14 @@ class PhaseParams:
 
 @section
 class ShrinkParams:
-    """Section `shrink`: progressive shrinking."""
+    """Progressive shrinking: phases that add smaller choices to the super-network step by step."""
 
     distill_weight: DistillWeight
-    """Weight of the soft loss against the full network's probabilities; the hard loss has weight 1."""
+    """Weight of the distillation loss against the full network's probabilities. The loss on labels has weight 1."""
     last: str
-    """The phase whose weights are measured, searched and specialised."""
+    """Phase whose weights are measured, searched and specialised."""
     phases: Annotated[dict[str, PhaseParams], Field(min_length=1)]
-    """By name, in any order; `init` links them."""
+    """The phases by name, in any order. `init` links them."""
 
     def __post_init__(self) -> None:
         for name, phase in self.phases.items():

@@ -17,7 +17,7 @@ from ofa_core.space.stock import STOCK, stock_layers
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
-from tests.small_training import SHARED, SPACE, fresh
+from tests.small_training import MACHINE, SHARED, SPACE, fresh
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,9 @@ def test_baselines_are_trained_once(dataset: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(baselines, "train", counted)
 
     def run() -> dict[str, dict[str, float]]:
-        return train_baselines(networks, evaluator, PARAMS, SHARED, tmp_path, seed=0, work=tmp_path / "work", group=ALONE)
+        return train_baselines(
+            networks, evaluator, PARAMS, SHARED, MACHINE, tmp_path, seed=0, work=tmp_path / "work", group=ALONE
+        )
 
     with pytest.raises(KeyboardInterrupt):
         run()

@@ -34,8 +34,8 @@ class Clone:
                 continue
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPO / name, folder / name)
-        shutil.copy(REPO / "params/ci.yaml", folder / "params.yaml")
         self.run("git", "init", "-q")
+        self.run("python", "-m", "ofa_core.commands.main", "profile", "ci")
         self.commit()
 
     def run(self, *command: str, code: int = 0) -> str:

@@ -13,14 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import REPO
 from tests.pipeline.conftest import Clone
 
 TRAINING = {"train_supernet", "shrink", "train_baselines"}
 OF_TRAINING = TRAINING | {"collect_accuracies", "specialize", "compare"}
 OF_LAYERS = OF_TRAINING | {"build_latency_table", "export"}
-OF_MACHINE = OF_TRAINING if "launcher" in yaml.safe_load((REPO / "params.yaml").read_text())["training"] else set()
-"""Of the section `machine`: nothing. MERGE: while its keys are in the section `training`, all that tracks that one."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,9 @@ EDITS = (
     Edit("text of a card", "ofa_core/release/card.py", "", COMMENT, {"checksum"}),
     Edit("address of the zoo", "ofa_core/zoo/catalogue.py", "https://", "https://www.", set()),
     Edit("how files are written", "ofa_core/run/files.py", "", COMMENT, set()),
-    Edit("machine.tensorboard", "params.yaml", "tensorboard: false", "tensorboard: true", OF_MACHINE),
-    Edit("machine.checkpoint_seconds", "params.yaml", "checkpoint_seconds: 1", "checkpoint_seconds: 2", OF_MACHINE),
-    Edit("machine.launcher", "params.yaml", "launcher: python", "launcher: torchrun", OF_MACHINE),
+    Edit("machine.tensorboard", "params.yaml", "tensorboard: false", "tensorboard: true", set()),
+    Edit("machine.checkpoint_seconds", "params.yaml", "checkpoint_seconds: 1", "checkpoint_seconds: 2", set()),
+    Edit("machine.launcher", "params.yaml", "launcher: python", "launcher: torchrun", set()),
     Edit("a kind of layer", "ofa_core/nn/mbconv.py", "", COMMENT, OF_LAYERS),
 )
 """None but the last trains a network again."""
@@ -100,6 +97,6 @@ def test_edits(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print("\n" + "\n".join(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows))
     assert not wrong, "\n".join(wrong)
-    trained = [edit.what for edit in EDITS if edit.stages & TRAINING and not edit.what.startswith("machine.")]
+    trained = [edit.what for edit in EDITS if edit.stages & TRAINING]
     assert trained == ["a kind of layer"]
     assert clone.would_run() == []

@@ -15,7 +15,7 @@ def test_launchers(tmp_path: Path, launcher: str, processes: int) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages/__init__.py").touch()
     (tmp_path / "stages/demo.py").write_text("import sys\nprint(sys.argv[1:])\n")
-    (tmp_path / "params.yaml").write_text(f"training: {{launcher: {launcher}}}\n")
+    (tmp_path / "params.yaml").write_text(f"machine: {{launcher: {launcher}, tensorboard: false, checkpoint_seconds: 1}}\n")
     command = [sys.executable, "-m", "ofa_core.run.launch", "demo", "--phase", "first one"]
     environment = ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}:{REPO}"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
@@ -23,7 +23,7 @@ def test_launchers(tmp_path: Path, launcher: str, processes: int) -> None:
 
 
 def test_no_launcher(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("training: {}\n")
+    (tmp_path / "params.yaml").write_text("machine: {tensorboard: false, checkpoint_seconds: 1}\n")
     command = [sys.executable, "-m", "ofa_core.run.launch", "demo"]
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "error: params.yaml: training.launcher: missing\n")
+    assert (done.returncode, done.stderr) == (2, "error: params.yaml: machine.launcher: missing\n")

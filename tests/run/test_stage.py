@@ -42,6 +42,26 @@ def test_changed_inputs_fail_the_stage(workspace: Path, path: str, content: str 
         run()
 
 
+def test_the_machine_may_change_meanwhile(workspace: Path) -> None:
+    """Its section can be edited while a stage runs, and after a kill the work folder is found again."""
+    sections = "seed: 1\nmachine: {launcher: python, tensorboard: false, checkpoint_seconds: %s}\n"
+
+    def folder(before: int, after: int) -> Path:
+        Path("params.yaml").write_text(sections % before)
+        with running("demo") as stage:
+            stage.params.read("seed", int)
+            assert stage.machine().checkpoint_seconds == before
+            with pytest.raises(KeyboardInterrupt), stage.work_folder() as work:
+                raise KeyboardInterrupt
+            Path("params.yaml").write_text(sections % after)
+        return work
+
+    assert folder(20, 30) == folder(40, 40)
+    Path("params.yaml").write_text(sections % -1)
+    with running("demo") as stage, pytest.raises(ValueError, match=r"^params\.yaml: machine\.checkpoint_seconds: -1: input"):
+        stage.machine()
+
+
 def test_a_parameter_is_named_with_its_file(workspace: Path) -> None:
     for message, passed_on in (("other.key: 1: x", "params.yaml: other.key: 1: x"), ("others: x", "others: x")):
         with pytest.raises(ValueError, match=f"^{passed_on}$"), running("demo"):

@@ -24,7 +24,7 @@ from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator, network_score
 from ofa_core.training.images import Images
 from tests.convert.test_network import conversion
-from tests.small_training import SHARED, SPACE, fresh, state_bytes
+from tests.small_training import MACHINE, RARELY, SHARED, SPACE, fresh, state_bytes
 
 ARCH = SPACE.smallest(20)
 PARAMS = SpecializeParams(
@@ -40,9 +40,9 @@ def run(dataset: Path, work: Path, quantization: Quantization = "aware", **chang
     evaluator = Evaluator(images, Images(dataset, "val"), SHARED.bn_images, 0)
     full, alone = net.extract(SPACE.largest()).eval(), net.extract(ARCH)
     work.mkdir(exist_ok=True)
-    params, shared = replace(PARAMS, **changes), replace(SHARED, checkpoint_seconds=1000.0 if quantization == "post" else 1e-6)
+    params, machine = replace(PARAMS, **changes), RARELY if quantization == "post" else MACHINE
     return specialize(
-        alone, quantization, evaluator, full, params, shared, phase="demo", seed=0, work=work, group=ALONE
+        alone, quantization, evaluator, full, params, SHARED, machine, phase="demo", seed=0, work=work, group=ALONE
     )[0]  # fmt: skip
 
 

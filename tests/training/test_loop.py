@@ -29,7 +29,7 @@ from ofa_core.training.metrics import at_extremes, cost
 from ofa_core.training.monitor import Live
 from ofa_core.training.shrinking import full_choices, phase_choices, phase_corners, phase_sampler, sort_for_phase
 from tests.conftest import shared_data
-from tests.small_training import PHASE, SCHEDULE, SHARED, SPACE, fresh, state_bytes, train_supernet
+from tests.small_training import PHASE, RARELY, SCHEDULE, SHARED, SPACE, fresh, state_bytes, train_supernet
 
 
 def test_schedule() -> None:
@@ -238,10 +238,10 @@ def test_moving_average() -> None:
 
 
 def test_bfloat16_learns(dataset: Path, tmp_path: Path) -> None:
-    shared = replace(SHARED, precision="bfloat16", checkpoint_seconds=1000.0)
+    shared = replace(SHARED, precision="bfloat16")
     net = fresh()
     history = train_supernet(
-        net, Images(dataset, "train"), tmp_path, schedule=replace(SCHEDULE, epochs=4), shared=shared
+        net, Images(dataset, "train"), tmp_path, schedule=replace(SCHEDULE, epochs=4), shared=shared, machine=RARELY
     ).history
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert {value.dtype for value in net.parameters()} == {torch.float32}
@@ -269,7 +269,8 @@ def test_fine_tuning_improves_a_sub_network(dataset: Path, tmp_path: Path) -> No
         images,
         full,
         params,
-        replace(SHARED, checkpoint_seconds=1000.0),
+        SHARED,
+        RARELY,
         phase="x",
         seed=0,
         work=tmp_path,
@@ -283,9 +284,7 @@ def test_fine_tuning_improves_a_sub_network(dataset: Path, tmp_path: Path) -> No
 
 def test_a_line_an_epoch(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schedule = replace(SCHEDULE, epochs=1.5)
-    train_supernet(
-        fresh(), Images(dataset, "train"), tmp_path, schedule=schedule, shared=replace(SHARED, checkpoint_seconds=9.0)
-    )
+    train_supernet(fresh(), Images(dataset, "train"), tmp_path, schedule=schedule, machine=RARELY)
     lines = [line for line in capsys.readouterr().out.splitlines() if "loss" in line]
     assert [line.partition(", loss")[0] for line in lines] == [
         "demo: epoch 1, step 10 of 15",
@@ -295,7 +294,7 @@ def test_a_line_an_epoch(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_tensorboard(tmp_path: Path) -> None:
     if find_spec("tensorboard") is None:
-        with pytest.raises(ValueError, match=r"training\.tensorboard: true: TensorBoard is not installed here"):
+        with pytest.raises(ValueError, match=r"machine\.tensorboard: true: TensorBoard is not installed here"):
             Live("demo", True, tmp_path)
         return
     live = Live("demo", True, tmp_path)

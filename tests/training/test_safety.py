@@ -4,7 +4,6 @@ import itertools
 import math
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import Progress, TrainingState
 from ofa_core.training.images import Images
-from tests.small_training import SCHEDULE, SHARED, fresh, state_bytes, train_supernet
+from tests.small_training import RARELY, SCHEDULE, fresh, state_bytes, train_supernet
 
 
 def test_astray_losses_roll_back_and_then_stop(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +69,8 @@ def test_a_spike_is_above_guessing(loss: float, before: float | None, astray: bo
 
 def test_termination_checkpoints_first(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = Images(dataset, "train")
-    rare = replace(SHARED, checkpoint_seconds=1000.0)
     expected_net = fresh()
-    train_supernet(expected_net, images, tmp_path / "whole", shared=rare)
+    train_supernet(expected_net, images, tmp_path / "whole", machine=RARELY)
 
     step, calls = loop._accumulate, itertools.count()
 
@@ -83,9 +81,9 @@ def test_termination_checkpoints_first(dataset: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(loop, "_accumulate", terminated)
     with pytest.raises(SystemExit, match="demo: terminated at step 6 of 10"):
-        train_supernet(fresh(), images, tmp_path, shared=rare)
+        train_supernet(fresh(), images, tmp_path, machine=RARELY)
     net = fresh()
-    train_supernet(net, images, tmp_path, shared=rare)
+    train_supernet(net, images, tmp_path, machine=RARELY)
     assert next(calls) == 10
     assert state_bytes(net) == state_bytes(expected_net)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

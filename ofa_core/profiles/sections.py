@@ -1,0 +1,54 @@
+"""Every section of a parameter file, and which of its mappings have names that the user chooses."""
+
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Annotated, Any, get_origin, get_type_hints
+
+from pydantic import Field
+
+from ofa_core.accuracies.params import CollectParams
+from ofa_core.baselines.params import TrainBaselinesParams
+from ofa_core.datasets.params import PrepareParams
+from ofa_core.evaluation.params import EvaluateParams
+from ofa_core.export.params import ExportParams
+from ofa_core.latency.params import LatencyParams
+from ofa_core.predictor.params import FitPredictorParams
+from ofa_core.run.machine import MachineParams
+from ofa_core.search.params import SearchParams
+from ofa_core.space.params import SpaceParams
+from ofa_core.specialize.params import SpecializeParams
+from ofa_core.training.params import ShrinkParams, TrainingParams, TrainSupernetParams
+
+Seed = Annotated[int, Field(ge=0, description="Seed of all random numbers: splits, weights, sampling, search.")]
+
+SECTIONS: dict[str, Any] = {
+    "seed": Seed,
+    "space": SpaceParams,
+    "training": TrainingParams,
+    "machine": MachineParams,
+    "prepare": PrepareParams,
+    "train_supernet": TrainSupernetParams,
+    "shrink": ShrinkParams,
+    "collect_accuracies": CollectParams,
+    "fit_predictor": FitPredictorParams,
+    "build_latency_table": LatencyParams,
+    "search": SearchParams,
+    "specialize": SpecializeParams,
+    "export": ExportParams,
+    "train_baselines": TrainBaselinesParams,
+    "evaluate": EvaluateParams,
+}
+"""Every section of a parameter file and its type."""
+
+
+def entries() -> dict[str, type]:
+    """The mappings whose keys are names that the user chooses, such as `shrink.phases`, and the type of their entries."""
+    return {name: kind for section, of in SECTIONS.items() if is_dataclass(of) for name, kind in _entries(of, section)}
+
+
+def _entries(kind: Any, name: str) -> Iterator[tuple[str, type]]:
+    for field, annotation in get_type_hints(kind).items():
+        if get_origin(annotation) is dict:
+            yield f"{name}.{field}", annotation.__args__[1]
+        elif is_dataclass(annotation):
+            yield from _entries(annotation, f"{name}.{field}")
