@@ -1,10 +1,11 @@
 """Parameters of the search."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from ofa_core.run.params import section
+from ofa_core.search.choices import Effort, Engine, Objective
 
 
 @section
@@ -29,12 +30,12 @@ class SearchParams:
 
     device: str
     """A name under build_latency_table.devices, for the targets that name none."""
-    engine: Literal["evolution", "exact", "published"]
+    engine: Engine
     """evolution, for any predictor; exact, the proven optimum of an additive predictor (fitted to this one); published,
     Once-for-All's own evolution."""
-    effort: Literal["normal", "high"]
+    effort: Effort
     """Of evolution: high tries about ten times as much."""
-    objective: Literal["top1", "int8_top1", "lower_bound"]
+    objective: Objective
     """What is maximised: the predicted top-1; that of the network with 8 bits (needs collect_accuracies.int8_architectures); or
     the lower bound of the first, one deviation of its uncertainty below it."""
     targets: Annotated[dict[str, TargetParams], Field(min_length=1)]

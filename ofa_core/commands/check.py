@@ -1,0 +1,21 @@
+"""Check every section of a parameter file: unknown and missing keys, types, impossible values."""
+
+import argparse
+from pathlib import Path
+
+from ofa_core.commands.output import Output
+
+EXTRA = "train"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `ofa check --help`."""
+    parser.add_argument("path", nargs="?", type=Path, default=Path("params.yaml"), help="default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> Output:
+    """Raises ValueError for the first thing that is wrong."""
+    from ofa_core.profiles import check as whole_file
+
+    whole_file.check(args.path)
+    return Output(f"{args.path}: OK", {"path": str(args.path), "ok": True})
