@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> Output:
     """Raises ValueError for a budget that nothing meets, and for files that do not fit together."""
     if args.plot and not args.front:
         raise ValueError("--plot: goes with --front")
-    if args.plot:  # imported before the search, so that a missing package is noticed at once
+    if args.plot:  # before the search, to notice a missing package at once; matplotlib first, as its extra is the larger
+        import matplotlib  # noqa: F401
+
         from ofa_core.report.published import plot_published
     import pandas as pd
     from tqdm import tqdm

@@ -17,6 +17,7 @@ from ofa_core.datasets import fashion_mnist
 from ofa_core.run import files
 from tests.conftest import REPO
 
+pytestmark = pytest.mark.slow
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
