@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 PIP_ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
+LOCKED = $(PIP_INSTALL) --require-hashes --requirement
 
 # Stages run as `python -m stages.NAME`, so the environment's python comes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -12,10 +14,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 setup: $(INSTALLED)
 
-$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
+# The lock files are complete, so pip resolves nothing, and it refuses every file whose hash they lack. torch is the CPU build where
+# the indexes have it (PIP_ARGS may name one that does), else that of the plain index: on Linux with NVIDIA's libraries, several GB.
+$(INSTALLED): requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(LOCKED) requirements.lock
+	$(LOCKED) requirements-cpu.lock || \
+		{ echo "No CPU build of torch to be had: installing the one with CUDA"; $(LOCKED) requirements-cuda.lock; }
+	$(PIP_INSTALL) --no-build-isolation --editable .
 	touch $@
 
 repro: setup

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ofa_core.convert.params import Dtype, HardSwishChoice
+from ofa_core.convert.choices import HardSwishChoice
+from ofa_core.convert.params import Dtype
 from ofa_core.convert.timed_files import layers_file
 from ofa_core.runtime.host import time_in_turns
 from ofa_core.space.layers import Layer

@@ -4,18 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ofa_core.convert.choices import Format, HardSwishChoice
 from ofa_core.quantization.params import Calibration
 from ofa_core.run.params import section
 
-Format = Literal["uint8", "int8", "dynamic", "float16", "float", "saved_model", "frozen", "onnx", "torch"]
-"""What a network can be exported as.
-
-uint8, int8   full-integer TFLite, so in and out         float     float32 TFLite
-dynamic       TFLite, 8-bit weights, float activations   float16   TFLite, weights of 16 bits
-saved_model   TensorFlow SavedModel in a .zip archive    frozen    TensorFlow graph of constants, .pb
-onnx          float32 ONNX                               torch     PyTorch weights, safetensors
-"""
-HardSwishChoice = Literal["fused", "composed", "auto"]
 IntegerFormat = Literal["uint8", "int8"]
 Dtype = Literal["uint8", "float32"]
 """Of files that are timed: full-integer or float."""

@@ -8,17 +8,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ofa_core.datasets.class_names import rename
 from ofa_core.datasets.decoding import Broken, Listing, decode_split, repeated, shard_split
-from ofa_core.datasets.params import PrepareParams
 from ofa_core.images.decode import SUFFIXES, is_image
 from ofa_core.images.packed import SPLITS, draw
 from ofa_core.images.shards import ShardWriter, Stored
 from ofa_core.images.tree import Tree
+
+if TYPE_CHECKING:  # `ofa eval` reads folders where pydantic is not installed
+    from ofa_core.datasets.params import PrepareParams
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Split by folder name in lower case."""
@@ -39,7 +41,7 @@ class Loaded(NamedTuple):
     counts: dict[str, int]
 
 
-def load(params: PrepareParams, seed: int, layout: Callable[[Tree], dict[str, Classes]], shards: Path) -> Loaded:
+def load(params: "PrepareParams", seed: int, layout: Callable[[Tree], dict[str, Classes]], shards: Path) -> Loaded:
     """Reads the images of the folder or .zip archive `params.folder`, resized and cropped to squares of `params.image_size`.
 
     Images are drawn in proportion to the classes. A missing val or test is held out of train; its number of images must then be

@@ -8,13 +8,13 @@ detection       The same input. Four float32 outputs in this order: boxes [1, 10
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ofa_core.runtime.choices import Contract
 from ofa_core.runtime.tflite import make_interpreter
 
-Contract = Literal["classification", "detection"]
 CLASSES = 1001
 DETECTIONS = 100
 LARGEST_SIDE = 1000

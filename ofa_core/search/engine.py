@@ -3,12 +3,13 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from ofa_core.search.additive_cost import AdditiveCost, Table
 from ofa_core.search.budget import Budget, Objective, Predictor
+from ofa_core.search.choices import Engine
 from ofa_core.search.evolution import EFFORTS, PUBLISHED, Settings, evolve
 from ofa_core.search.exact import fit_additive, search_exactly
 from ofa_core.search.problem import Members, Problem
@@ -16,7 +17,7 @@ from ofa_core.search.published import published_evolution, random_members
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 
-ENGINES = ("evolution", "exact", "published")
+ENGINES = get_args(Engine)
 SLOPE_SAMPLES = 600
 """Number of random sub-networks to fit slopes to, if the predictor has no slopes."""
 

@@ -1,10 +1,11 @@
 """Parameters of the search."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from ofa_core.run.params import section
+from ofa_core.search.choices import Effort, Engine, Objective
 
 
 @section
@@ -29,12 +30,12 @@ class SearchParams:
 
     device: str
     """A name under build_latency_table.devices. Used for targets that do not name a device."""
-    engine: Literal["evolution", "exact", "published"]
+    engine: Engine
     """evolution: works with any predictor. exact: the proven optimum of an additive predictor fitted to this one.
     published: the evolution of the Once-for-All code."""
-    effort: Literal["normal", "high"]
+    effort: Effort
     """Effort of the evolution engine. high evaluates about ten times as many networks."""
-    objective: Literal["top1", "int8_top1", "lower_bound"]
+    objective: Objective
     """What the search maximises. top1: predicted top-1. int8_top1: predicted top-1 of the 8-bit network (needs
     collect_accuracies.int8_architectures). lower_bound: predicted top-1 minus one standard deviation."""
     targets: Annotated[dict[str, TargetParams], Field(min_length=1)]

@@ -1,13 +1,24 @@
+import argparse
 import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from typing import get_args
 
 import pytest
 
+from ofa_core.commands import COMMANDS
 from ofa_core.commands import main as cli
+from ofa_core.commands.extras import advice
+from ofa_core.convert.choices import Format, HardSwishChoice
+from ofa_core.images.packed import SPLITS
+from ofa_core.quantization.params import Calibration
 from ofa_core.release.folder import ReleasedModel, write_release
-from ofa_core.space.registry import get_space
+from ofa_core.runtime.choices import Contract
+from ofa_core.search.engine import ENGINES
+from ofa_core.search.evolution import EFFORTS
+from ofa_core.space.registry import SPACES, get_space
 from ofa_core.zoo import catalogue
 from tests.conftest import REPO
 from tests.release.test_release import ENTRY
@@ -30,12 +41,80 @@ def release(tmp_path):
     return tmp_path / "release"
 
 
-@pytest.mark.parametrize("command", [one.__name__ for one in cli.COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_json(capsys, command):
     code, out, _ = ofa(capsys, command, "--help")
     assert code == 0
     assert "--json" in out
     assert command in ofa(capsys, "--help")[1]
+
+
+def actions(command):
+    """The arguments of a command, as argparse has them."""
+    [commands] = (action for action in cli.build_parser(command)._actions if action.dest == "command")
+    return commands.choices[command]._actions
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_defaults(command):
+    for action in actions(command):
+        if action.default not in (None, False, argparse.SUPPRESS, []):
+            assert "default: " in action.help, f"{command} {action.dest}"
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "allowed"),
+    [
+        ("cost", "space", SPACES),
+        ("search", "space", SPACES),
+        ("search", "engine", ENGINES),
+        ("search", "effort", tuple(EFFORTS)),
+        ("eval", "split", SPLITS),
+        ("export", "hard_swish", get_args(HardSwishChoice)),
+        ("export", "calibration", get_args(Calibration)),
+        ("verify", "contract", get_args(Contract)),
+    ],
+)
+def test_choices_are_those_of_the_code(capsys, command, flag, allowed):
+    [action] = (action for action in actions(command) if action.dest == flag)
+    assert tuple(action.choices) == allowed
+    assert f"{{{','.join(allowed)}}}" in "".join(ofa(capsys, command, "--help")[1].split())
+
+
+def test_choices_of_formats(capsys):
+    """Several in one argument, which argparse has no choices for."""
+    assert ", ".join(get_args(Format)) in " ".join(ofa(capsys, "export", "--help")[1].split())
+
+
+def test_version(capsys):
+    assert ofa(capsys, "--version") == (0, f"ofa {version('ofa_core')}\n", "")
+
+
+def test_help_loads_nothing_heavy():
+    """In a process of its own: the entry point and the help of every command."""
+    program = (
+        "import sys; from ofa_core.commands import COMMANDS; from ofa_core.commands.main import build_parser;"
+        "build_parser().format_help(); light = set(sys.modules); [build_parser(name) for name in COMMANDS];"
+        "packages = 'torch tensorflow dvc pandas scipy pydantic matplotlib onnx ai_edge_litert'.split();"
+        "print(sorted(light & {*packages, 'numpy', 'tqdm', 'PIL'}), sorted(set(packages) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout == "[] []\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra", "expected"),
+    [
+        ("search", "scipy", "train", "scipy, which is not installed: pip install 'ofa_core[train]'"),
+        ("search", "matplotlib.pyplot", "train", "matplotlib, which is not installed: pip install 'ofa_core[pipeline]'"),
+        ("check", "ruamel", "train", "ruamel.yaml, which is not installed: pip install 'ofa_core[train]'"),
+        ("export", "pydantic", "export", "pydantic, which is not installed: pip install 'ofa_core[export]'"),
+        ("predict", "tqdm", None, "tqdm, which is not installed: pip install 'ofa_core[train]'"),
+        ("cost", "numpy", None, "numpy, which is not installed: pip install ofa_core"),
+    ],
+)
+def test_advice(command, module, extra, expected):
+    assert advice(command, module, extra) == f"ofa {command} needs {expected}"
 
 
 def test_verify(capsys, release):
@@ -89,7 +168,7 @@ def test_cost(capsys, tmp_path):
     [
         (["verify", "nowhere"], "nowhere: no such folder"),
         (["verify", "--wrong"], "unrecognized arguments: --wrong"),
-        (["cost", "nonsense"], "name: 'nonsense' is not one of ofa_mbv3"),
+        (["cost", "nonsense"], "argument space: invalid choice: 'nonsense' (choose from 'ofa_mbv3'"),
         (["cost", "ofa_mbv3", "--width-mult", "x"], "argument --width-mult: invalid float value"),
         (["cost", "ofa_mbv3", "--width-mult", "-1"], "width_mult: -1.0 is not between"),
         (["cost", "ofa_mbv3", "--num-classes", "0"], "--num-classes: 0"),

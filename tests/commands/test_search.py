@@ -8,16 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ofa_core.commands import main as cli
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.space.arch import Arch
 from ofa_core.space.registry import get_space
+from tests.commands.test_main import ofa
 from tests.conftest import shared_data
 
 
 def ofa_search(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = cli.main(["search", *map(str, arguments)])
-    return code, *capsys.readouterr()
+    return ofa(capsys, "search", *map(str, arguments))
 
 
 @pytest.fixture
@@ -72,7 +71,10 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], small: Path, tmp_path: Pa
         (("--predictor", small, "--macs", 10), "cannot be met; reachable are"),
         (("--predictor", small, "--ms", 10), "--table: missing"),
         (("--predictor", tmp_path / "none.pth", "--macs", 1e6), "none.pth: no such file"),
-        (("--predictor", small, "--macs", 5e6, "--engine", "x"), "engine: 'x' is not one of evolution, exact, published"),
+        (
+            ("--predictor", small, "--macs", 5e6, "--engine", "x"),
+            "--engine: invalid choice: 'x' (choose from 'evolution', ",
+        ),
         (("--predictor", small, "--macs", 5e6, "--space", "ofa_mbv3"), "--space: ofa_mbv3:"),
         (("--predictor", small, "--macs", 5e6, "--resolutions", 21), "resolutions: 21 is not a multiple of 4"),
         (("--predictor", small, "--macs", -1), "macs: -1 cannot be met"),

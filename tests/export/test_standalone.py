@@ -180,8 +180,8 @@ def test_our_own_network(capsys, ours):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--formats", "uint8,int4"), "export.formats[1]: 'int4': input should be 'uint8', "),
-        (("--hard-swish", "round"), "export.hard_swish: 'round': "),
+        (("--formats", "uint8,int4"), "argument --formats: invalid choice: 'int4' (choose from 'uint8', "),
+        (("--hard-swish", "round"), "argument --hard-swish: invalid choice: 'round'"),
         (("--keep-float", "block_99"), "keep_float: 'block_99' is not a layer; there are first_conv"),
         (("--resolution", "24"), "--resolution: 24, the network of "),
         (("--shorter-side", "10"), "--shorter-side: 10 is less than the resolution, 20"),

@@ -1,4 +1,4 @@
-"""What `ofa search` does: any number of tables and budgets in one run, as a fleet."""
+"""A request of `ofa search`: any number of tables and budgets in one run, as a fleet."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,9 @@ class Request:
     num_classes: int = 1000
 
 
-def run(request: Request, front: Path | None = None, progress: Callable[[Sequence[Any]], Any] = list) -> list[dict[str, Any]]:
+def answer(
+    request: Request, front: Path | None = None, progress: Callable[[Sequence[Any]], Any] = list
+) -> list[dict[str, Any]]:
     """The best network for every device and budget, as JSON-ready values; `front`: a csv of the Pareto fronts to write.
 
     Raises ValueError, one line, for whatever is wrong with the request or with a file.
@@ -82,7 +84,7 @@ def run(request: Request, front: Path | None = None, progress: Callable[[Sequenc
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """What `run` returns as a table, then the architectures."""
+    """What `answer` returns as a table, then the architectures."""
     unit = UNITS[rows[0]["quantity"]]
     shown = [
         {

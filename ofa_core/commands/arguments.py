@@ -1,0 +1,81 @@
+"""Arguments that several commands share, and what they stand for."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ofa_core.space.arch import Arch
+    from ofa_core.space.base import Space
+
+
+def comma_separated(choices: Sequence[str] | None = None) -> Callable[[str], list[str]]:
+    """The type of an argument with commas between its values; choices: what each may be."""
+
+    def parse(text: str) -> list[str]:
+        values = [value for value in text.split(",") if value]
+        for value in values:
+            if choices is not None and value not in choices:
+                raise argparse.ArgumentTypeError(f"invalid choice: {value!r} (choose from {', '.join(map(repr, choices))})")
+        return values
+
+    return parse
+
+
+def add_space(parser: argparse.ArgumentParser) -> None:
+    """Declares the search space and its width."""
+    from ofa_core.space.registry import SPACES
+
+    parser.add_argument("space", choices=SPACES, help="search space")
+    parser.add_argument("--width-mult", type=float, metavar="W", help="multiplies every width (default: the published one)")
+
+
+def space_of(args: argparse.Namespace) -> "Space":
+    """The space of `add_space`'s arguments. Raises ValueError for an impossible width."""
+    from ofa_core.space.registry import get_space
+
+    return get_space(args.space, args.width_mult)
+
+
+def add_arch(parser: argparse.ArgumentParser) -> None:
+    """Declares how an architecture is named: as JSON, by a file, or as the largest or smallest one."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--arch", metavar="JSON|FILE", help='{"ks": [...], "e": [...], "d": [...], "r": 160}, or a file with it')
+    which.add_argument("--largest", action="store_true", help="the full network at the largest resolution (default)")
+    which.add_argument("--smallest", action="store_true", help="the smallest network at the smallest resolution")
+
+
+def arch_of(args: argparse.Namespace, space: "Space") -> "Arch":
+    """The architecture of `add_arch`'s arguments. A file may hold it itself or, as the search writes it, under "arch".
+
+    Raises ValueError, one line, for what is no architecture.
+    """
+    from ofa_core.run import files
+    from ofa_core.space.arch import Arch
+
+    if args.arch is None:
+        return space.smallest() if args.smallest else space.largest()
+    if args.arch.lstrip().startswith("{"):
+        try:
+            fields = json.loads(args.arch)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--arch: not JSON ({error})") from None
+    else:
+        fields = files.read_json(args.arch)
+    fields = fields.get("arch", fields) if isinstance(fields, dict) else fields
+    if not isinstance(fields, dict):
+        raise ValueError(f"--arch: {args.arch}: not an object with ks, e, d, r")
+    return Arch.from_dict(fields)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declares a released TFLite file."""
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="ID.labels.txt and manifest.json beside it are used")
+
+
+def add_shorter_side(parser: argparse.ArgumentParser) -> None:
+    """Declares a preprocessing other than the manifest's."""
+    about = "resize images by their shorter side to R pixels and crop the centre (default: what manifest.json says)"
+    parser.add_argument("--shorter-side", type=int, metavar="R", help=about)

@@ -1,0 +1,26 @@
+"""Download what others published: networks, accuracy predictor and latency tables of once-for-all, LPCVC models."""
+
+import argparse
+from pathlib import Path
+
+from ofa_core.commands.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `ofa fetch --help`."""
+    parser.add_argument("name", nargs="?", help="a name that --list shows")
+    parser.add_argument("--list", action="store_true", help="show the names and download nothing")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: the working folder)")
+    parser.add_argument("--url", help="a mirror: the address of the file, or of the folder of a network of several files")
+
+
+def run(args: argparse.Namespace) -> Output:
+    """Raises ValueError for an unknown name and for a download that fails."""
+    from ofa_core.zoo import catalogue
+
+    if args.list:
+        return Output("\n".join(catalogue.PUBLISHED), {"names": list(catalogue.PUBLISHED)})
+    if args.name is None:
+        raise ValueError("name: missing; `ofa fetch --list` shows the names")
+    path = catalogue.fetch(args.name, args.out, args.url)
+    return Output(str(path), {"name": args.name, "path": str(path)})
