@@ -1,16 +1,14 @@
 """Stage export: a target's network as TFLite, ONNX and other files, once they are found to agree with it."""
 
 import argparse
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from ofa_core.convert.hard_swish import choose_hard_swish
-from ofa_core.convert.integer import calibrate
 from ofa_core.export.formats import export_network, write
 from ofa_core.export.int8_drop import check_drop, int8_drop
-from ofa_core.export.mixed_precision import choose_keep_float
+from ofa_core.export.mixed_precision import with_float_layers
 from ofa_core.export.params import ExportParams
 from ofa_core.export.post_or_aware import choose, load_candidates
 from ofa_core.images.packed import load_split
@@ -42,13 +40,9 @@ def main() -> None:
         best, top1 = choose(found, params, hard_swish, calibration, images, labels, task)
         choice: dict[str, object] = {}
         if params.choose_float is not None:
-            ranges = best.ranges or calibrate(best.network, calibration, params.calibration, hard_swish)
             rest = np.setdiff1d(np.arange(len(train.images)), chosen)[: params.choose_float.images]
             others = to_rgb(resize(train.images[rest], arch.r))
-            mixed = choose_keep_float(
-                best.network, ranges, hard_swish, others, params.choose_float, params.keep_float, task=task
-            )
-            params, choice = replace(params, keep_float=mixed.keep_float), {"choose_float": mixed._asdict()}
+            params, choice = with_float_layers(best, params, hard_swish, calibration, others, task)
         exported = export_network(
             best.network, train.classes, params, hard_swish, calibration, images[: params.parity_images],
             best.path.read_bytes(), best.ranges, task=task,

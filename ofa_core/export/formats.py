@@ -70,7 +70,7 @@ def export_network(
     Raises ValueError, one line: weights that are not finite, images of another shape or none, an operator that does not belong
     there, a scale of an integer file that is not the network's, a difference or a disagreement beyond the bounds in `params`.
     """
-    resolution, count = network.active[0].resolution, task.class_count(network.active)
+    resolution, count = network.active[0].resolution, task.class_count([layer.out for layer in network.active])
     if len(classes) != count:
         raise ValueError(f"labels: {len(classes)} names, the network has {count} classes")
     if params.background:

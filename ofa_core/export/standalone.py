@@ -68,7 +68,7 @@ def export(
     params = parse(ConversionParams, conversion | BOUNDS, "export")
     _check_out(out)
     net, arch, weights = _load(network, resolution)
-    classes = _labels(labels, TASK.class_count(net.active))
+    classes = _labels(labels, TASK.class_count([layer.out for layer in net.active]))
     rule = _preprocessing(net.active[0].resolution, shorter_side, published=weights is None)
     calibration, others = _images(calibrate, rule, calibration_images, seed, params)
     if imagenet_normalization:

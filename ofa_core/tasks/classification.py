@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ofa_core.space.layers import Layer
 from ofa_core.tasks.task import Outputs, Task
 
 if TYPE_CHECKING:
@@ -61,9 +60,9 @@ class Classification(Task):
         """Probabilities (n, classes) float32 of logits (n, classes)."""
         return {PROBABILITIES: outputs.softmax(1).numpy()}
 
-    def class_count(self, layers: Sequence[Layer]) -> int:
+    def class_count(self, channels: Sequence[int]) -> int:
         """The width of the last layer."""
-        return layers[-1].out
+        return channels[-1]
 
     def answers(self, outputs: Outputs) -> np.ndarray:
         """The most probable classes (n, 5)."""

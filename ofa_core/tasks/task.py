@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ofa_core.space.layers import Layer
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -67,8 +65,8 @@ class Task(ABC):
         """What exported files compute, from what the network gives."""
 
     @abstractmethod
-    def class_count(self, layers: Sequence[Layer]) -> int:
-        """How many classes a network of these layers tells apart."""
+    def class_count(self, channels: Sequence[int]) -> int:
+        """How many classes a network tells apart. channels: the output channels of its layers, in order."""
 
     # ------------------------------------------------------------------------------------------------------------ files
 

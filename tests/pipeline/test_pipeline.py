@@ -15,6 +15,8 @@ from ofa_core.run import files
 from ofa_core.run.stage import METRICS
 from tests.pipeline.conftest import ENVIRONMENT, Clone
 
+pytestmark = pytest.mark.slow
+
 
 def test_release_is_whole(clone: Clone) -> None:
     sums = subprocess.run(["md5sum", "-c", "MD5SUMS"], cwd=clone.folder / "release", capture_output=True, text=True, check=True)

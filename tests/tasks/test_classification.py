@@ -126,7 +126,7 @@ def test_shares_among_metrics() -> None:
 
 def test_classes_of_a_network() -> None:
     space = get_space("ofa_small", 0.5)
-    assert TASK.class_count(space.layers(space.smallest(), 7)) == 7
+    assert TASK.class_count([layer.out for layer in space.layers(space.smallest(), 7)]) == 7
 
 
 def test_the_best_class_is_found_in_this_place_alone() -> None:
