@@ -6,16 +6,18 @@ they cost in float, as long as the file stays within a latency and until it is a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ofa_core.convert.integer import quantize
+from ofa_core.convert.integer import calibrate, quantize
 from ofa_core.convert.network import tf_network
 from ofa_core.convert.tflite import convert_float
-from ofa_core.export.params import ChooseFloatParams
+from ofa_core.export.params import ChooseFloatParams, ExportParams
+from ofa_core.export.post_or_aware import Candidate
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
@@ -97,6 +99,19 @@ def choose_keep_float(
             chosen, error, agreement, slowdown = together, found, agreeing, slower
     order = tuple(layer.name for layer in network.active if layer.name in {*keep_float, *chosen})
     return Mixed(order, agreement, slowdown * base, rows)
+
+
+def with_float_layers(
+    best: Candidate, params: ExportParams, hard_swish: HardSwish, calibration: np.ndarray, images: np.ndarray, task: Task
+) -> tuple[ExportParams, dict[str, Any]]:
+    """The parameters with the layers that `params.choose_float` leads to in keep_float, and a report of the choice.
+
+    calibration, images: uint8 (n, r, r, 3); the first for a network without ranges of its own, the second to measure errors on.
+    """
+    assert params.choose_float is not None
+    ranges = best.ranges or calibrate(best.network, calibration, params.calibration, hard_swish)
+    mixed = choose_keep_float(best.network, ranges, hard_swish, images, params.choose_float, params.keep_float, task=task)
+    return replace(params, keep_float=mixed.keep_float), {"choose_float": mixed._asdict()}
 
 
 @torch.no_grad()
