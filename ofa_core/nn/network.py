@@ -4,7 +4,7 @@ A `Network` holds one module for each layer of the list it was built from and ru
 be shorter and narrower. The super-network is built from a space's largest list.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,18 @@ from ofa_core.nn.slices import State
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.graph import Step, output_points, plan
-from ofa_core.space.layers import Layer
+from ofa_core.space.layers import Kind, Layer
 from ofa_core.space.ops import IMAGE
 
+PARTS: dict[Kind, Callable[[Layer, Sequence[int]], Part]] = {
+    "conv": lambda layer, kernels: Conv(layer),
+    "mbconv": MBConv,
+    "bottleneck": lambda layer, kernels: Bottleneck(layer),
+    "maxpool": lambda layer, kernels: Pool(layer),
+    "avgpool": lambda layer, kernels: Pool(layer),
+    "linear": lambda layer, kernels: Linear(layer),
+}
+"""By kind of layer: what makes its module from the record of its largest form and the kernel sizes it can take, ascending."""
 CLASSIFIER = "classifier"
 """The layer before which features are dropped in training."""
 
@@ -51,7 +60,9 @@ class Network(LayerModule):
     ) -> None:
         super().__init__()
         self.active, self.dropout, self.outputs = list(layers), dropout, tuple(outputs)
-        self.parts = nn.ModuleDict({layer.name: _part(layer, kernels.get(layer.name, (layer.kernel,))) for layer in layers})
+        self.parts = nn.ModuleDict(
+            {layer.name: PARTS[layer.kind](layer, kernels.get(layer.name, (layer.kernel,))) for layer in layers}
+        )
 
     def forward(self, x: Tensor) -> Any:
         """(B, 3, r, r) -> (B, num_classes); with several outputs a dictionary of tensors by point."""
@@ -141,9 +152,3 @@ def zero_residuals(net: Network) -> None:
         part = net.parts[layer.name]
         if layer.residual and isinstance(part, Part) and part.last_norm is not None:
             nn.init.zeros_(part.last_norm.weight)
-
-
-def _part(layer: Layer, kernels: Sequence[int]) -> Part:
-    if layer.kind == "mbconv":
-        return MBConv(layer, kernels)
-    return {"conv": Conv, "bottleneck": Bottleneck, "linear": Linear, "maxpool": Pool, "avgpool": Pool}[layer.kind](layer)

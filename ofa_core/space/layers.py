@@ -137,10 +137,10 @@ def lower(layer: Layer, hard_swish: HardSwish = "composed", source: str = IMAGE)
     NAME.restore for what a residual is added to. Before a point P with a hard swish lies P.sum, and in the composed form also
     P.gate and P.sixth.
     """
-    return list(_LOWERINGS[layer.kind](_Writer(layer, hard_swish), layer.source or source))
+    return list(LOWERINGS[layer.kind](Writer(layer, hard_swish), layer.source or source))
 
 
-class _Writer:
+class Writer:
     """Writes operations of one layer, whose sizes they share; methods return the operations, of which the last is read next."""
 
     def __init__(self, layer: Layer, hard_swish: HardSwish) -> None:
@@ -184,7 +184,7 @@ class _Writer:
         return {"kernel": self.layer.kernel, "stride": self.layer.stride, "padding": self.layer.padding}
 
 
-def _conv(write: _Writer, x: str) -> Iterator[Op]:
+def _conv(write: Writer, x: str) -> Iterator[Op]:
     layer = write.layer
     point = "conv" if layer.residual else ""
     ops = write.weighted("conv", "conv", x, layer.inp, layer.out, layer.resolution, point=point, act=layer.act, **write.window)
@@ -193,7 +193,7 @@ def _conv(write: _Writer, x: str) -> Iterator[Op]:
         yield write.op("add", "", x, ops[-1].point, channels=layer.out, resolution=ops[-1].out_resolution)
 
 
-def _mbconv(write: _Writer, x: str) -> Iterator[Op]:
+def _mbconv(write: Writer, x: str) -> Iterator[Op]:
     layer, r = write.layer, write.layer.resolution
     y = x
     if layer.mid != layer.inp:
@@ -212,7 +212,7 @@ def _mbconv(write: _Writer, x: str) -> Iterator[Op]:
         yield write.op("add", "", x, ops[-1].point, channels=layer.out, resolution=r)
 
 
-def _squeeze_excite(write: _Writer, x: str, r: int) -> list[Op]:
+def _squeeze_excite(write: Writer, x: str, r: int) -> list[Op]:
     """Gates from pooled features; the hard sigmoid is relu6(x + 3) / 6, its first part at the end of a convolution."""
     layer = write.layer
     plain: dict[str, Any] = {"norm": False, "bias": True}
@@ -223,7 +223,7 @@ def _squeeze_excite(write: _Writer, x: str, r: int) -> list[Op]:
     return [pool, reduce, expand, gate, write.op("mul", "se", x, gate.point, channels=layer.mid, resolution=r)]
 
 
-def _bottleneck(write: _Writer, x: str) -> Iterator[Op]:
+def _bottleneck(write: Writer, x: str) -> Iterator[Op]:
     layer, r = write.layer, write.layer.resolution
     yield from (reduce := write.weighted("conv", "reduce", x, layer.inp, layer.mid, r, act=layer.act))
     spatial = write.weighted("conv", "spatial", reduce[-1].point, layer.mid, layer.mid, r, act=layer.act, **write.window)
@@ -241,20 +241,20 @@ def _bottleneck(write: _Writer, x: str) -> Iterator[Op]:
     yield from write.activated(total, layer.act)
 
 
-def _maxpool(write: _Writer, x: str) -> Iterator[Op]:
+def _maxpool(write: Writer, x: str) -> Iterator[Op]:
     yield write.op("maxpool", "", x, channels=write.layer.out, resolution=write.layer.resolution, **write.window)
 
 
-def _avgpool(write: _Writer, x: str) -> Iterator[Op]:
+def _avgpool(write: Writer, x: str) -> Iterator[Op]:
     yield write.op("flat_mean", "", x, channels=write.layer.out, resolution=write.layer.resolution)
 
 
-def _linear(write: _Writer, x: str) -> Iterator[Op]:
+def _linear(write: Writer, x: str) -> Iterator[Op]:
     layer = write.layer
     yield from write.weighted("linear", "", x, layer.inp, layer.out, 1, act=layer.act, norm=False, bias=layer.bias)
 
 
-_LOWERINGS: dict[Kind, Callable[[_Writer, str], Iterable[Op]]] = {
+LOWERINGS: dict[Kind, Callable[[Writer, str], Iterable[Op]]] = {
     "conv": _conv,
     "mbconv": _mbconv,
     "bottleneck": _bottleneck,
@@ -262,3 +262,4 @@ _LOWERINGS: dict[Kind, Callable[[_Writer, str], Iterable[Op]]] = {
     "avgpool": _avgpool,
     "linear": _linear,
 }
+"""By kind of layer: what it is made of. The arguments are a writer of the layer's operations and the point it reads."""

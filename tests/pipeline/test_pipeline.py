@@ -81,18 +81,6 @@ def test_targets_do_not_retrain(edited: Clone) -> None:
     assert not [name for name in stages if name.startswith(("train", "shrink", "collect", "fit", "prepare", "build"))]
 
 
-def test_export_edits_do_not_retrain(edited: Clone) -> None:
-    edited.edit("ofa_core/convert/network.py", '"""The TensorFlow twin', '"""The twin in TensorFlow')
-    stages = edited.would_run()
-    assert "export@fast" in stages
-    assert not [name for name in stages if name.startswith(("train", "shrink", "collect", "fit", "prepare"))]
-
-
-def test_training_edits_retrain(edited: Clone) -> None:
-    edited.edit("ofa_core/nn/mbconv.py", '"""The elastic mobile', '"""The truly elastic mobile')
-    assert edited.would_run()[0] == "train_supernet"
-
-
 @pytest.mark.parametrize(
     ("name", "old", "new", "line"),
     [
