@@ -8,6 +8,7 @@ from ofa_core.convert.tracing import operators_of
 from ofa_core.space.ops import Op, OpKind
 
 TFLITE: dict[OpKind, str] = {
+    "hard_swish": "HARD_SWISH",  # first, for another form also changes the number of additions and products
     "conv": "CONV_2D",
     "depthwise": "DEPTHWISE_CONV_2D",
     "linear": "FULLY_CONNECTED",
@@ -15,7 +16,6 @@ TFLITE: dict[OpKind, str] = {
     "mul": "MUL",
     "divide": "MUL",
     "shift": "ADD",
-    "hard_swish": "HARD_SWISH",
     "mean": "MEAN",
     "flat_mean": "MEAN",
     "maxpool": "MAX_POOL_2D",

@@ -257,4 +257,4 @@ def test_bad_published_networks(capsys, ours):
     tensors = state.get("state_dict", state)
     next(iter(tensors.values())).view(-1)[0] = float("nan")
     torch.save(state, ours / "weights.pth")
-    fails("weights.pth: first_conv: conv.kernel holds values that are not finite", lambda changed: None)
+    fails("weights.pth: first_conv.conv: kernel holds values that are not finite", lambda changed: None)
