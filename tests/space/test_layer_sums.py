@@ -79,7 +79,7 @@ def test_cost_is_that_of_the_torch_network(name, seed):
     network, cost = shared_net(name).extract(arch), space.cost(arch, CLASSES)
 
     # Our depthwise convolution skips taps that only see padding. The published counts include them.
-    def plain(x: torch.Tensor, weight: torch.Tensor, stride: int) -> torch.Tensor:
+    def plain(x: torch.Tensor, weight: torch.Tensor, stride: int, padding: str) -> torch.Tensor:
         return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=x.shape[1])
 
     with mock.patch.object(mbconv, "depthwise_conv", plain), FlopCounterMode(display=False) as counter:

@@ -105,7 +105,7 @@ def test_files_hold_ranges_and_the_better_one_is_released(dataset: Path, tmp_pat
         assert found[better] == 1
     ranges = candidates[1].ranges
     assert ranges is not None
-    check_scales(compare_scales(contents[1], candidates[1].network, ranges))
+    check_scales(compare_scales(contents[1], FakeQuantized(candidates[1].network, ranges)))
     assert choose(candidates[:1], params, "composed", calibration, images, labels, val.task) == (candidates[0], {})
 
 
