@@ -133,7 +133,7 @@ def lost(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {_shown(value)} -> {_shown(after[key]) if key in after else 'gone'}"
         for key, value in before.items()
-        if key not in after or after[key] != value
+        if value != {} and (key not in after or after[key] != value)  # an empty mapping holds nothing to lose
     ]
 
 
