@@ -49,7 +49,7 @@ def train_baselines(
 ) -> dict[str, Any]:
     """Trains each network and writes out/NAME.safetensors; returns by name: top1 on val, macs, params, cost.
 
-    work: a folder for checkpoints; it keeps what is finished, too, so that a killed stage trains nothing twice.
+    work: a folder for checkpoints and for finished networks, so that a killed stage trains nothing twice.
     """
     schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)
     metrics = {}

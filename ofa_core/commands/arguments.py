@@ -50,7 +50,7 @@ def add_arch(parser: argparse.ArgumentParser) -> None:
 def arch_of(args: argparse.Namespace, space: "Space") -> "Arch":
     """The architecture of `add_arch`'s arguments. A file may hold it itself or, as the search writes it, under "arch".
 
-    Raises ValueError, one line, for what is no architecture.
+    Raises ValueError, one line, for anything that is not an architecture.
     """
     from ofa_core.run import files
     from ofa_core.space.arch import Arch

@@ -33,10 +33,10 @@ class Classifier:
     """A TFLite classifier and what lies beside it: labels (ID.labels.txt), task and preprocessing (its entry in manifest.json).
 
     path: of ID.tflite or ID_float.tflite. threads: of the interpreter.
-    shorter_side: resize the shorter side of images to so many pixels and crop the centre, whatever the manifest says; None is
-    the manifest's preprocessing or, without a manifest, resizing to the model's size.
+    shorter_side: in pixels. The shorter side of images is resized to it, and the centre is cropped. None: the preprocessing of
+      the manifest is used; without a manifest, images are resized to the model's size.
 
-    Raises ValueError, one line, for a file that is missing or no TFLite classifier, and for labels that are not its outputs'.
+    Raises ValueError, one line, if the file is missing or not a TFLite classifier, or if the labels do not fit its outputs.
     """
 
     def __init__(self, path: Path, threads: int = 1, shorter_side: int | None = None) -> None:

@@ -46,7 +46,7 @@ def answer(
 ) -> list[dict[str, Any]]:
     """The best network for every device and budget, as JSON-ready values; `front`: a csv of the Pareto fronts to write.
 
-    Raises ValueError, one line, for whatever is wrong with the request or with a file.
+    Raises ValueError, one line, if anything is wrong with the request or a file.
     """
     if not request.predictor.is_file():
         raise ValueError(f"{request.predictor}: no such file")

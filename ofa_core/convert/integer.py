@@ -45,7 +45,7 @@ def quantize(
 
     float_file: the float32 TFLite file of the network. ops: its operations. ranges: of every activation, as observed or trained
     for this form of hard swish. keep_float: names of layers whose operators stay float, between conversions that the converter
-    adds. Raises ValueError for a range that is missing or belongs nowhere, and a name in keep_float that is no layer.
+    adds. Raises ValueError for a range that is missing or unknown, and for a name in keep_float that is not a layer.
     """
     model = read_model(float_file)
     layers = _annotate(model, ops, ranges)

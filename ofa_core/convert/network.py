@@ -108,7 +108,7 @@ def scope(op: Op) -> str:
 
 
 def scope_of_point(name: str) -> str:
-    """The name scope of a point or of weights; absolute, whatever scope is open."""
+    """The absolute name scope of a point or of weights."""
     return f"{name.replace('.', '/')}/"
 
 
@@ -151,7 +151,7 @@ def _checked(op: Op, name: str, array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _pad(x: Any, op: Op) -> tuple[Any, str]:
-    """The padding of an operation on (1, H, W, C): TensorFlow's SAME where it is that, else a PAD operation before it."""
+    """An input (1, H, W, C) and the padding for its operation: SAME if that is equal, else VALID after a PAD operation."""
     half = op.kernel // 2
     if op.padding == "same" or same_padding(op.resolution, op.kernel, op.stride) == (half, half):
         return x, "SAME"

@@ -52,7 +52,7 @@ def layers_file(layers: Sequence[Layer], dtype: Dtype, hard_swish: HardSwish = "
 
 
 def trivial_file(dtype: Dtype) -> bytes:
-    """A file with next to no arithmetic: its time is what a call of the interpreter costs whatever it runs."""
+    """A file with almost no arithmetic: its time is the cost of calling the interpreter."""
     return layer_file(Layer(name="trivial", kind="linear", inp=8, out=8, resolution=1), dtype)
 
 

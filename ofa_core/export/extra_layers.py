@@ -47,7 +47,7 @@ def with_background(network: Network) -> Network:
     The LPCVC winner's conversion (mit-han-lab/lpcvc, get_tfinit.py) has the same two aims and copies class 1 with the smallest
     of all biases: it ties with class 1 where that has the smallest itself, or one less than a step of 8 bits above it.
 
-    Raises ValueError when the last layer is no linear one, or has one class.
+    Raises ValueError if the last layer is not linear or has a single class.
     """
     *before, last = network.active
     if last.kind != "linear" or last.out < 2:

@@ -25,10 +25,10 @@ from ofa_core.space.ops import HardSwish
 from ofa_core.tasks.task import Task
 
 LAYOUTS = {"onnx": "NCHW", "torch": "NCHW"}
-"""Of the image; NHWC in all other formats."""
+"""Axes of the image by format; NHWC in all others."""
 
 Row = dict[str, Any]
-"""Of a report."""
+"""A row of a report."""
 
 
 class Exported(NamedTuple):
@@ -114,7 +114,7 @@ def export_network(
 
 
 def write(folder: Path, exported: Exported, description: Mapping[str, Any]) -> None:
-    """Makes `folder` hold the exported files (`paths.exported_name`), their labels and description; all of them or none."""
+    """Makes `folder` hold the exported files (`paths.exported_name`), labels and description, or leaves it unchanged."""
     with files.replacing_folder(folder) as new:
         for name, data in exported.content.items():
             (new / paths.exported_name(name)).write_bytes(data)

@@ -18,7 +18,7 @@ PROBABILITY_SCALE, PROBABILITY_ZERO = 1 / 256, -128
 TENSOR_UINT8 = 3
 """In TFLite's schema."""
 BIAS_TOLERANCE = 1e-6
-"""Of the scale of biases, a product of two: relative."""
+"""Relative tolerance for the scales of biases, which are products of two scales."""
 LARGEST_BIAS = 2**30
 """Where a bias would be a larger integer, the converter gives the channel's weights the least scale with which it is not. That
 happens to channels whose weights are next to nothing."""

@@ -12,7 +12,7 @@ class IncompleteError(Exception):
 
 
 class Collector:
-    """The statistics of one batch norm while batches pass by; complete once all of them were seen."""
+    """Accumulates the statistics of one batch norm over batches. They are complete once all batches were seen."""
 
     def __init__(self, batches: int) -> None:
         self.batches, self.current = batches, 0
@@ -29,7 +29,7 @@ class Collector:
             self.seen.add(self.current)
             batch_var, batch_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)  # (C,)
             count, batch_mean = x.numel() // x.shape[1], batch_mean.double()
-            # Merging of means and squared deviations (Chan et al. 1979): no cancellation, whatever the split.
+            # Merging of means and squared deviations (Chan et al. 1979): no cancellation, however the images are split.
             total, delta = self.count + count, batch_mean - self.mean
             self.squares = self.squares + batch_var.double() * count + delta**2 * (self.count * count / total)
             self.mean = self.mean + delta * (count / total)

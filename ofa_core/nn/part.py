@@ -34,7 +34,7 @@ class Part(nn.Module):
 
     @property
     def last_norm(self) -> BatchNorm | None:
-        """The batch norm whose output a residual is added to; None where there is none."""
+        """The batch norm whose output a residual is added to, or None."""
         return None
 
 

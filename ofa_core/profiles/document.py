@@ -97,7 +97,7 @@ def document(schema: dict[str, Any]) -> str:
 
 
 def _table(fields: dict[str, Any], default: dict[str, Any] | None = None) -> str:
-    """A row a key; without the column of defaults where there is none."""
+    """One row per key. Without defaults there is no column for them."""
     names = ["key", "type", "default", "what"] if default is not None else ["key", "type", "what"]
     rows = [names, ["---"] * len(names)]
     for key, field in fields.items():

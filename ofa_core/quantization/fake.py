@@ -33,16 +33,18 @@ AVERAGE_DECAY = 0.99
 
 
 class FakeQuantized(LayerModule):
-    """A stand-alone network with fake quantisation; `network` itself stays an ordinary one and shares its weights.
+    """A stand-alone network with fake quantisation. It interprets the network's operations and shares its weights.
 
-    network: stays in eval mode; its batch norm statistics are used as they are, also in training. ranges: of every activation;
-    None where they are not known yet, then activations are not rounded. hard_swish: which form the integer file will have.
-    learn: whether the bounds of ranges get gradients in training; otherwise ranges are moving averages of the batches' smallest
-    and largest values. delay: forward passes of training before activations are rounded, while ranges are moving averages in
-    either case. keep_float: names of layers that compute in float.
+    network: stays an ordinary network in eval mode. Its batch norm statistics do not change, not even in training.
+    ranges: of all activations. None: they are not known yet, and activations are not rounded.
+    hard_swish: the form that the integer file will have.
+    learn: the bounds of ranges get gradients in training. Otherwise ranges are moving averages of the smallest and largest
+      values of batches.
+    delay: forward passes in training before activations are rounded. Until then ranges are moving averages.
+    keep_float: names of layers that compute in float.
 
-    In eval mode ranges stay as they are. Biases are not rounded: the file has 32 bits for them.
-    Raises ValueError for ranges that are not finite, are missing, or name no activation of the network.
+    Ranges do not change in eval mode. Biases are not rounded: the file stores them in 32 bits.
+    Raises ValueError for a range that is missing, is not finite, or belongs to no activation of the network.
     """
 
     low: Tensor
@@ -62,10 +64,10 @@ class FakeQuantized(LayerModule):
         super().__init__()
         self.network, self.hard_swish, self.delay, self.keep_float = network, hard_swish, delay, frozenset(keep_float)
         self.weights, self.activations = True, False
-        """Whether weights, and activations, are rounded."""
+        """Whether weights and activations are rounded."""
         self.visitor: Visitor | None = None
-        """Shown every activation, before it is rounded."""
-        self.exact = False  # whether the present layer, or pass, rounds nothing
+        """Is called with every activation before it is rounded."""
+        self.exact = False  # whether nothing is rounded in the present layer
         self.ops = lower_network(network.active, hard_swish)
         self.outputs = output_points(network.active, network.outputs)
         self.same_range = range_points(self.ops)
@@ -73,7 +75,7 @@ class FakeQuantized(LayerModule):
         bounds = [(0.0, 0.0)] * len(self.index) if ranges is None else _bounds(ranges, list(self.index))
         self.activations = ranges is not None
         device = next(network.parameters()).device
-        # float32 all of them, so that a moving average of the state and an average over processes are defined.
+        # All are float32, so that the state can be averaged over steps and over processes.
         self.register_buffer("low", torch.tensor([low for low, _ in bounds], device=device))  # (points,)
         self.register_buffer("high", torch.tensor([high for _, high in bounds], device=device))
         self.register_buffer("passes", torch.zeros((), device=device))
@@ -93,7 +95,7 @@ class FakeQuantized(LayerModule):
         self.network.active = layers
 
     def train(self, mode: bool = True) -> Self:
-        """As of every module, but for the network inside."""
+        """As for any module, except that the network inside stays in eval mode."""
         super().train(mode)
         self.network.eval()
         return self

@@ -16,7 +16,7 @@ from ofa_core.space.ops import HardSwish
 OUTLIERS = 1e-4
 """Share of values that percentile leaves out on either side; the source's 99.99 %."""
 BINS = 2048
-"""Of the histograms that percentile and mse work on, as in TensorRT's and torch's calibrators."""
+"""Bins of the histograms for percentile and mse, as many as TensorRT's and torch's calibrators have."""
 SHRINKING = np.linspace(1, 0.2, 81)
 """Factors by which mse tries to shrink a bound."""
 
@@ -35,7 +35,7 @@ def observe(
     """(low, high) of every activation of a stand-alone network, by point, on calibration images.
 
     batches: (B, 3, r, r); percentile and mse go through them twice. hard_swish: the form that is calibrated for.
-    The network is left in eval mode. Raises ValueError without images, or where an activation is not finite.
+    The network is left in eval mode. Raises ValueError if there are no images, or if an activation is not finite.
     """
     if not len(batches):
         raise ValueError("calibration images: none")
@@ -113,7 +113,7 @@ def _least_error(counts: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
 
 
 def _errors(values: np.ndarray, counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Summed squared errors (n,) of values (BINS,), so often each, on the grids of bounds (n, 2)."""
+    """Summed squared errors (n,) on the grids of bounds (n, 2). values, counts: (BINS,), how often each value occurs."""
     low, high = bounds[:, :1].clip(max=0), bounds[:, 1:].clip(min=0)
     scale = np.maximum((high - low) / LEVELS, 1e-30)
     zero_point = np.rint(-128 - low / scale)

@@ -44,7 +44,7 @@ def write_release(
     Everything is written into a temporary folder beside it, which then takes its place, so that a failure leaves the old
     release as it was. about: further top-level keys of the manifest (versions, say). Returns the manifest.
 
-    Raises ValueError for an entry that lacks a key, an id that is no file name or taken, an unknown kind of file, a file
+    Raises ValueError for an entry that lacks a key, an id that is not a file name or is taken, an unknown kind of file, a file
     that does not exist.
     """
     folder = Path(folder)

@@ -18,7 +18,7 @@ def verify(folder: str | Path) -> list[str]:
     """What is wrong with a release folder, one line a problem, each beginning with the file's name; [] when it is whole.
 
     Checked are: every file against MD5SUMS, SHA256SUMS and the manifest, these three against each other, and that no file
-    is missing or extra. Raises ValueError when there is no such folder.
+    is missing or extra. Raises ValueError if the folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():

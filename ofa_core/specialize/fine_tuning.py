@@ -148,7 +148,7 @@ def save_checked(
 def saved_score(path: Path, dataset: Path, split: str, threads: int) -> float:
     """The score (0..1) of a written network on a split, measured in a fresh process that knows the two files only.
 
-    Of a network that was trained with quantisation it is that of the simulated integer file.
+    For a network that was trained with quantisation, this is the score of the simulated integer file.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         return fresh.submit(_score, path, dataset, split, threads).result()

@@ -227,7 +227,7 @@ def _record(progress: Progress, loss: float, rate: float, steps_per_epoch: int, 
 def _astray(loss: float, progress: Progress, spike_factor: float, guessing: float) -> bool:
     """Whether a loss is not finite, or more than `spike_factor` times that of the last row of the history.
 
-    A spike is above `guessing`, the loss of guessing, too: single batches are many times above a mean that is near zero.
+    A spike must also be above `guessing`, the loss of guessing: near zero, single batches are many times above the mean.
     """
     if not math.isfinite(loss) or not progress.history:
         return not math.isfinite(loss)

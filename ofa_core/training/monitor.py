@@ -12,7 +12,7 @@ TENSORBOARD = paths.WORK / "tensorboard"
 
 
 class Live:
-    """Shows the rows of a phase's history as they come. tensorboard: whether to write event files for it, too.
+    """Shows the rows of a phase's history as they appear. tensorboard: whether to write event files as well.
 
     Raises ValueError when TensorBoard is asked for and not installed.
     """
