@@ -17,7 +17,7 @@ WEIGHT_LIMIT = 127
 LEAST_WEIGHT = 5e-7
 """The converter takes the largest weight of a channel to be no less."""
 IMAGE_RANGE = (-127 / 127.5, 128 / 127.5)
-"""Range of the input. Its integers are the bytes minus 128: scale 1 / 127.5, zero point -1. The exact values x / 127.5 - 1 would
+"""The input range. The integers are the bytes minus 128: scale 1 / 127.5, zero point -1. The exact values x / 127.5 - 1 would
 lie halfway between integers, so an integer network sees an image half a step brighter."""
 
 
