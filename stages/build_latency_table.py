@@ -14,7 +14,7 @@ from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
-    """Writes build/latency/DEVICE.json, its report and the points predicted against measured."""
+    """Writes build/latency/DEVICE.json, its report and the predicted and measured values."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", required=True, help="a name under build_latency_table.devices")
     name = parser.parse_args().device

@@ -1,4 +1,4 @@
-"""Stage compare: searched networks beside stock ones, shrunk sub-networks beside cut ones, and what training cost."""
+"""Stage compare: searched against stock networks, shrunk against cut sub-networks, and the cost of training."""
 
 from ofa_core.baselines.params import TrainBaselinesParams
 from ofa_core.convert.params import HardSwishChoice

@@ -1,4 +1,4 @@
-"""Stage evaluate: accuracy of a target's TFLite files on the test split, and measured beside predicted latency."""
+"""Stage evaluate: accuracy of a target's TFLite files on the test split, and measured and predicted latency."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from ofa_core.tasks.registry import get_task
 
 
 def main() -> None:
-    """Writes the report of TARGET: reports/evaluate/TARGET.json, and TARGET_details.json beside it."""
+    """Writes the report of TARGET: reports/evaluate/TARGET.json and TARGET_details.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target
@@ -26,7 +26,7 @@ def main() -> None:
 
         description = files.read_json(paths.exported_file(name, "description"))
         images = to_rgb(resize(test.images, description["arch"]["r"]))
-        labels = test.labels + description["background"]  # which is class 0 where there is one
+        labels = test.labels + description["background"]  # the background is class 0
         here = host_device(params.threads)
         if other := differences(searched["measured_on"], here):
             print(

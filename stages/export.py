@@ -1,4 +1,4 @@
-"""Stage export: a target's network as TFLite, ONNX and other files, once they are found to agree with it."""
+"""Stage export: a target's network as TFLite, ONNX and other files, after checking that they agree with it."""
 
 import argparse
 
@@ -19,7 +19,7 @@ from ofa_core.tasks.registry import get_task
 
 
 def main() -> None:
-    """Writes build/exported/TARGET/, its report, and beside it the errors of layers, TARGET.csv, and TARGET_scales.csv."""
+    """Writes build/exported/TARGET/, its report, TARGET.csv (errors of layers) and TARGET_scales.csv."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="a name under search.targets")
     name = parser.parse_args().target

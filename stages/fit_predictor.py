@@ -11,7 +11,7 @@ from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
-    """Writes build/predictor/, its report and the points predicted against measured."""
+    """Writes build/predictor/, its report and the predicted and measured values."""
     with running("fit_predictor") as stage:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()

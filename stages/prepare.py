@@ -8,14 +8,14 @@ from ofa_core.run.stage import exit_cleanly, running
 
 
 def main() -> None:
-    """Writes build/data/: classification.npz, dataset.json and, where asked for, shards/. Besides reports/prepare.json."""
+    """Writes build/data/ (classification.npz, dataset.json and, if asked for, shards/) and reports/prepare.json."""
     with running("prepare") as stage:
         params = stage.params.read("prepare", PrepareParams)
         seed = stage.params.read("seed", int)
         write_index(params)  # DVC hashes inputs after the command has ended, so it records this one
         stage.input(paths.IMAGE_INDEX)
         report = prepare(params, seed, paths.RAW, paths.DATASET)
-        write_index(params)  # images that changed meanwhile fail the stage, as all inputs do
+        write_index(params)  # images that changed meanwhile fail the stage, like all inputs
         files.write_json(paths.report("prepare"), report)
 
 

@@ -1,4 +1,4 @@
-"""Stage specialize: a target's network on its own, fine-tuned if asked for, with statistics of its own, written and checked."""
+"""Stage specialize: extracts a target's network, fine-tunes it if asked for, recalibrates its statistics, and checks it."""
 
 import argparse
 

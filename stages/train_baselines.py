@@ -1,4 +1,4 @@
-"""Stage train_baselines: networks that the searched ones are compared with, each trained alone; none by default."""
+"""Stage train_baselines: networks to compare the searched ones with, each trained alone; none by default."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What tests share: where real data lies, and skipping where a clone has none."""
+"""What tests share: the place of real data, and skips if a clone has none."""
 
 import os
 from pathlib import Path
@@ -12,9 +12,9 @@ from ofa_core.datasets import fashion_mnist
 from ofa_core.images.packed import pack
 from ofa_core.space.arch import Arch
 
-# Networks in tests are tiny: on a busy machine two threads wait for each other far longer than they work.
+# Networks in tests are tiny: on a busy machine, threads wait for each other far longer than they work.
 torch.set_num_threads(1)
-# Nor does a test fail because a machine is busy.
+# A busy machine must not fail a test.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
@@ -22,9 +22,9 @@ REPO = Path(__file__).resolve().parent.parent
 
 
 def shared_data(relative: str) -> Path:
-    """The path of a file of the shared test data; skips the test where there is none.
+    """The path of a file of the shared test data; skips the test if there is none.
 
-    Looked for in the folder that OFA_SHARED_DATA names, else in ../shared/data beside the repository.
+    It is in the folder that OFA_SHARED_DATA names, or else in ../shared/data next to the repository.
     """
     folder = Path(os.environ.get("OFA_SHARED_DATA") or REPO.parent / "shared" / "data")
     path = folder / relative
@@ -34,7 +34,7 @@ def shared_data(relative: str) -> Path:
 
 
 def arch_of(row: pd.Series) -> Arch:
-    """The architecture of a row of ofa_mbv3_w1.0_imagenet_top1.csv: lists are numbers with spaces between."""
+    """The architecture of a row of ofa_mbv3_w1.0_imagenet_top1.csv: lists are numbers separated by spaces."""
     ks, e, d = (tuple(int(number) for number in row[key].split()) for key in ("ks", "e", "d"))
     return Arch(ks, e, d, int(row["r"]))
 

@@ -1,7 +1,7 @@
-"""The rooms of ofa_core and what each may import: `python -m tests.floors` prints them, lowest first.
+"""The folders of ofa_core and their allowed imports: `python -m tests.floors` prints them, lowest first.
 
-An import goes down: a room imports only rooms that stand before it here. Inside a room, modules may import each other, but not
-in a circle.
+Imports go down: a folder imports only folders listed before it. Inside a folder, modules may import each other, but not in a
+circle.
 """
 
 import ast
@@ -39,7 +39,7 @@ FLOORS = {
     "profiles": "whole parameter files: their sections, checks and variants",
     "commands": "the command `ofa`",
 }
-"""Room and what is in it, lowest floor first."""
+"""Folders and their content, lowest first."""
 
 
 def modules() -> dict[str, Path]:
@@ -52,12 +52,12 @@ def modules() -> dict[str, Path]:
 
 
 def room(name: str) -> str:
-    """The room of a module's dotted name; "" for the package itself."""
+    """The folder of a dotted module name; "" for the package itself."""
     return f"{name}.".split(".")[1]
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules among `known` that a file imports, anywhere in it and for type checking only, too."""
+    """The modules among `known` that a file imports, anywhere in it, also just for type checking."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -68,13 +68,13 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def graph() -> dict[str, set[str]]:
-    """What each module imports of ofa_core."""
+    """What each module imports from ofa_core."""
     known = modules()
     return {name: set(imports(path, known)) - {name} for name, path in known.items()}
 
 
 def circle() -> list[str]:
-    """Modules that import each other in a circle; [] where there is none."""
+    """Modules that import each other in a circle; [] if there are none."""
     try:
         TopologicalSorter(graph()).prepare()
     except CycleError as error:
@@ -93,7 +93,7 @@ def climbing() -> list[str]:
 
 
 def main() -> int:
-    """Prints the floors with what each room imports, then what is wrong with them; the exit code is 1 if anything is."""
+    """Prints the folders with their imports, then any violations. The exit code is 1 if there are any."""
     used: dict[str, set[str]] = {name: set() for name in FLOORS}
     for name, imported in graph().items():
         used.get(room(name), set()).update(room(other) for other in imported if room(other) not in ("", room(name)))

@@ -1,9 +1,9 @@
-"""Whether dvc.lock is in step with what is committed: `python -m tests.lock`, without any data.
+"""Whether dvc.lock matches what is committed: `python -m tests.lock`, without any data.
 
-`dvc repro --dry --allow-missing` would be the natural check, but in a clone without build/ it stops at the first stage that is
-out of date, with "[Errno 2] No such file" about a file of that folder. `dvc status` looks at every stage and says of each
-dependency and output whether it is modified or missing. What is missing and ignored by git is data that a clone does not have;
-everything else is a stage that was not run after a change.
+`dvc repro --dry --allow-missing` would be the natural check. But in a clone without build/ it stops at the first outdated
+stage, with "[Errno 2] No such file" about a file of that folder. `dvc status` checks every stage and reports each dependency
+and output that is modified or missing. If it is missing and ignored by git, it is data that a clone does not have.
+Everything else is a stage that was not run after a change.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 MISSING = ("deleted", "not in cache")
-"""What `dvc status` says of files that are not there."""
+"""What `dvc status` says of missing files."""
 Status = Mapping[str, Sequence[Any]]
 """The JSON of `dvc status`: by stage, "changed command" or {"changed deps" or "changed outs": {path: state}}."""
 
@@ -28,7 +28,7 @@ def outdated(status: Status, ignored: Collection[str]) -> dict[str, list[str]]:
 
 
 def apart(lock: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Stages of dvc.lock that ran on other bytes than those the stage before them wrote, with the files."""
+    """Stages of dvc.lock that ran on other bytes than the previous stage wrote, with the files."""
     stages = lock["stages"]
     made = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     found = {
@@ -63,7 +63,7 @@ def _ignored(status: Status) -> set[str]:
 
 
 def main() -> int:
-    """Prints the stages that are out of date, or what DVC says where it cannot tell; the exit code is 0 if there are none."""
+    """Prints the outdated stages, or DVC's message if it cannot tell. The exit code is 0 if there are none."""
     done = subprocess.run(["dvc", "status", "--json"], capture_output=True, text=True, check=False)
     if done.returncode:
         print(done.stdout + done.stderr, end="", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Tiny spaces and networks that tests share, random architectures, and which weights an architecture uses."""
+"""Tiny spaces and networks that tests share, random architectures, and the weights that an architecture uses."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
 
-torch.set_num_threads(1)  # such small maps gain nothing from threads, and on a busy machine threads wait for each other
+torch.set_num_threads(1)  # threads do not help such small maps, and on a busy machine they wait for each other
 
 CLASSES = 5
 
@@ -27,11 +27,11 @@ TINY = {
 """Fast enough for hundreds of forward passes."""
 
 ALL = {**TINY, "ofa_resnet50": get_space("ofa_resnet50", resolutions=(32, 40))}
-"""ofa_resnet50 has one size only, so it is given fewer examples."""
+"""ofa_resnet50 has only one size, so it gets fewer examples."""
 
 
 def examples(name: str, many: int) -> int:
-    """How many hypothesis examples a space gets."""
+    """Number of hypothesis examples for a space."""
     return 4 if name == "ofa_resnet50" else many
 
 
@@ -54,7 +54,7 @@ def random_net(space: Space, seed: int = 0) -> SuperNetwork:
 
 @cache
 def shared_net(name: str) -> SuperNetwork:
-    """One network a space for tests that leave its weights as they are."""
+    """One network per space, for tests that do not change its weights."""
     return random_net(ALL[name])
 
 
@@ -74,7 +74,7 @@ def archs(space: Space) -> st.SearchStrategy[Arch]:
 
 
 def logits(net: torch.nn.Module, arch: Arch, seed: int = 0) -> Tensor:
-    """Logits (2, classes) of random images; of a super-network those of `arch`."""
+    """Logits (2, classes) of random images; for a super-network, those of `arch`."""
     if isinstance(net, SuperNetwork):
         net.set_active(arch)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def relative_error(a: Tensor, b: Tensor) -> float:
 
 
 def used(net: SuperNetwork, arch: Arch) -> dict[str, Tensor]:
-    """For every weight of a super-network a mask of the entries that `arch` may use, written down from the paper's rules."""
+    """For every weight of a super-network, a mask of the entries that `arch` may use, from the paper's rules."""
     active = {layer.name: layer for layer in net.space.layers(arch, net.num_classes)}
     masks = {}
     for name, tensor in net.state_dict().items():
@@ -110,7 +110,7 @@ def used(net: SuperNetwork, arch: Arch) -> dict[str, Tensor]:
         if tensor.dim() == 1:
             mask[:rows] = True
         elif module == "depthwise":
-            # Both smaller kernels come from the centre 5x5 of a 7x7 one: the 3x3 from all of the transformed 5x5.
+            # Both smaller kernels come from the centre 5x5 of a 7x7 one: the 3x3 uses all of the transformed 5x5.
             cut = 0 if layer.kernel == tensor.shape[-1] else 1
             mask[:rows, :, cut : tensor.shape[-1] - cut, cut : tensor.shape[-1] - cut] = True
         else:

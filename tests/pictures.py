@@ -15,7 +15,7 @@ ALL_IMAGES = {"train_images": 0, "val_images": 0, "test_images": 0}
 
 
 def picture(seed=0, width=12, height=10):
-    """A smooth RGB image, so that JPEG changes it little, with four corners that differ."""
+    """A smooth RGB image, so JPEG changes it little, with four different corners."""
     corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
     return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
 

@@ -1,7 +1,7 @@
 """A process of tests/training/test_distributed.py, which trains and collects as stages do.
 
 `torchrun -m tests.ranks DATASET FOLDER [CRASH_STEP]`
-With CRASH_STEP the last process dies there, the first time only, without a word.
+With CRASH_STEP the last process dies silently there, the first time only.
 """
 
 import itertools
@@ -29,7 +29,7 @@ def main() -> None:
     """Writes net.safetensors and accuracies.json into the folder."""
     dataset, folder = Path(sys.argv[1]), Path(sys.argv[2])
     use_threads(1)
-    # In single precision the last bits of sums in another order, 1e-8 after one step, grow a hundredfold with every step.
+    # In single precision, the order of sums changes their last bits: 1e-8 after one step, a hundred times more with each.
     parts = loop._parts
     loop._parts = lambda *args: ((x.double(), labels) for x, labels in parts(*args))
     with joined("cpu") as group:

@@ -25,7 +25,7 @@ SHARED = TrainingParams(
 )  # fmt: skip
 MACHINE = MachineParams(launcher="python", tensorboard=False, checkpoint_seconds=1e-6)
 RARELY = replace(MACHINE, checkpoint_seconds=1000.0)
-"""No checkpoint but the first and the one that a signal asks for."""
+"""No checkpoint but the first and the one after a signal."""
 PHASE = PhaseParams(
     init="full", kernel_sizes=(3, 7), depths=(2, 4), expand_ratios=(4, 6), sampling="random", teacher="full", subnets=2,
     epochs=1, warmup_epochs=0, lr=0.05,

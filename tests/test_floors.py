@@ -1,4 +1,4 @@
-"""The floors of the architecture: an import goes down, never up or around (docs/architecture.md)."""
+"""The floors of the architecture: imports go down, never up or in a circle (docs/architecture.md)."""
 
 import ast
 import importlib
@@ -78,7 +78,7 @@ def test_light_modules_stay_light(module: str, absent: list[str]) -> None:
     ],
 )
 def test_public_names(module: str, name: str) -> None:
-    """What users import; the README and docs rely on these."""
+    """Names that users import. README and docs rely on them."""
     assert hasattr(importlib.import_module(module), name)
 
 

@@ -1,15 +1,15 @@
-"""The command `ofa`: a module for each command.
+"""The command `ofa`: one module per command.
 
-A command is a module of this folder whose name stands in `COMMANDS`. It has
+A command is a module of this folder whose name is in `COMMANDS`. It has
 
 * a docstring: its first line is the command's help;
 * `add_arguments(parser)`: declares the arguments;
 * `run(args)`: does the work and returns an `Output`;
-* `EXTRA`, where packages beyond the three of a plain installation are needed: the extra that brings them.
+* `EXTRA`, if it needs packages beyond the three of a plain installation: the extra that brings them.
 
-Whatever is slow to import is imported when a command runs, or when its own `--help` is shown. `ofa verify` therefore starts in
-a fraction of a second and loads none of numpy, torch, TensorFlow and DVC.
+Slow imports happen only when a command runs, or when its own `--help` is shown. `ofa verify` therefore starts in a fraction
+of a second and loads none of numpy, torch, TensorFlow and DVC.
 """
 
 COMMANDS = ("check", "profile", "verify", "fetch", "cost", "search", "export", "eval", "predict", "bench", "score")
-"""In the order in which `ofa --help` shows them."""
+"""In the order of `ofa --help`."""

@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they stand for."""
+"""Arguments that several commands share, and the objects they name."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def comma_separated(choices: Sequence[str] | None = None) -> Callable[[str], list[str]]:
-    """The type of an argument with commas between its values; choices: what each may be."""
+    """The type of an argument with commas between its values. choices: the allowed values."""
 
     def parse(text: str) -> list[str]:
         values = [value for value in text.split(",") if value]
@@ -40,7 +40,7 @@ def space_of(args: argparse.Namespace) -> "Space":
 
 
 def add_arch(parser: argparse.ArgumentParser) -> None:
-    """Declares how an architecture is named: as JSON, by a file, or as the largest or smallest one."""
+    """Declares the architecture: JSON, a file, or the largest or smallest one."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--arch", metavar="JSON|FILE", help='{"ks": [...], "e": [...], "d": [...], "r": 160}, or a file with it')
     which.add_argument("--largest", action="store_true", help="the full network at the largest resolution (default)")
@@ -48,9 +48,9 @@ def add_arch(parser: argparse.ArgumentParser) -> None:
 
 
 def arch_of(args: argparse.Namespace, space: "Space") -> "Arch":
-    """The architecture of `add_arch`'s arguments. A file may hold it itself or, as the search writes it, under "arch".
+    """The architecture of `add_arch`'s arguments. A file has it at the top level or, as the search writes it, under "arch".
 
-    Raises ValueError, one line, for anything that is not an architecture.
+    Raises ValueError, one line, for anything else.
     """
     from ofa_core.run import files
     from ofa_core.space.arch import Arch

@@ -1,4 +1,4 @@
-"""A TFLite classifier on image files: what `ofa eval`, `ofa predict` and `ofa bench` do."""
+"""A TFLite classifier on image files: the work of `ofa eval`, `ofa predict` and `ofa bench`."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from ofa_core.tasks.registry import get_task
 from ofa_core.tasks.task import Task
 
 BATCH = 256
-"""Images decoded before they are run; only so many are in memory."""
+"""Images decoded and run together; no more are in memory at once."""
 INSTANCES = 5
 """Fresh interpreters of a benchmark."""
 LABELS = "labels.csv"
@@ -30,11 +30,11 @@ INDEX = "imagenet_class_index"
 
 
 class Classifier:
-    """A TFLite classifier and what lies beside it: labels (ID.labels.txt), task and preprocessing (its entry in manifest.json).
+    """A TFLite classifier with the files next to it: labels (ID.labels.txt), task and preprocessing (entry in manifest.json).
 
     path: of ID.tflite or ID_float.tflite. threads: of the interpreter.
-    shorter_side: in pixels. The shorter side of images is resized to it, and the centre is cropped. None: the preprocessing of
-      the manifest is used; without a manifest, images are resized to the model's size.
+    shorter_side: resize the shorter side of images to this many pixels and crop the centre, regardless of the manifest. None:
+    the manifest's preprocessing or, without a manifest, resizing to the model's size.
 
     Raises ValueError, one line, if the file is missing or not a TFLite classifier, or if the labels do not fit its outputs.
     """
@@ -53,13 +53,13 @@ class Classifier:
         self.shorter_side = shorter_side
 
     def pixels(self, content: bytes) -> np.ndarray:
-        """An image file's content as the model is fed it, uint8 (h, w, 3). Raises ValueError, the reason, if it is broken."""
+        """The model's input for an image file's content, uint8 (h, w, 3). Raises ValueError, the reason, if it is broken."""
         if self.shorter_side:
             return np.asarray(centre(decode(content), self.shorter_side, self.model.size))
         return preprocess(content, {"resize_to": self.model.size} | self.rule)
 
     def predict(self, image: Path) -> dict[str, Any]:
-        """What the task reports of an image file. Without labels, classes are named by their indices.
+        """The task's report on an image file. Without labels, classes are named by their indices.
 
         Raises ValueError that names the image.
         """
@@ -71,12 +71,12 @@ class Classifier:
 
 
 def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[str, Any]:
-    """The task's scores (0..1) and the number of images of a classifier on labelled image files.
+    """The task's scores (0..1) of a classifier on labelled image files, and the number of images.
 
     data: a folder or .zip archive of class folders; or of train/, val/ and test/ with class folders, of which `split` is used;
     or of images/ and labels.csv with the columns file and label (or imagenet_class_index).
 
-    Raises ValueError, one line: no images, a broken one, a label that the model has not.
+    Raises ValueError, one line: no images, a broken image, a label that the model does not have.
     """
     with Tree(data) as tree:
         names, labels, used = _labelled(tree, classifier, split)
@@ -92,7 +92,7 @@ def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[st
 def benchmark(path: Path, threads: int, seconds: float) -> dict[str, Any]:
     """Latency of a TFLite file on this machine: median and spread in ms over `INSTANCES` interpreters, and the device.
 
-    seconds: of timed runs in all. Raises ValueError for bad arguments and for a file that is missing or no TFLite model.
+    seconds: of timed runs in total. Raises ValueError for bad arguments and for a file that is missing or not a TFLite model.
     """
     if threads < 1:
         raise ValueError(f"--threads: {threads} is less than 1")
@@ -112,7 +112,7 @@ def _pixels(tree: Tree, name: str, classifier: Classifier) -> np.ndarray:
 
 
 def _labelled(tree: Tree, classifier: Classifier, split: str) -> tuple[list[str], np.ndarray, str]:
-    """Names of images, their labels (N,) as indices of outputs, and the split they are."""
+    """Names of images, their labels (N,) as indices of outputs, and their split."""
     if LABELS in tree.files:
         names, labels = _from_csv(tree, classifier)
         return names, np.array(labels), ALL
@@ -159,7 +159,7 @@ def _from_csv(tree: Tree, classifier: Classifier) -> tuple[list[str], list[int]]
 
 
 def _index(text: str, column: str, classifier: Classifier) -> int:
-    """The output that a label stands for: a name of the labels, or the number of an output."""
+    """The output of a label, which is a class name or the number of an output."""
     if column == "label" and classifier.labels and text in classifier.labels:
         return classifier.labels.index(text)
     if not text.isdecimal():
@@ -173,7 +173,7 @@ def _index(text: str, column: str, classifier: Classifier) -> int:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns what interpreters raise for files they cannot run into one line that names the file."""
+    """Turns an interpreter's errors about files it cannot run into one line that names the file."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:

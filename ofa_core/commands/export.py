@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for anything that does not fit; the folder is untouched then."""
+    """Raises ValueError for bad input or a failed check; the folder is then untouched."""
     from ofa_core.export import standalone
 
     if len(args.network) > 2:

@@ -5,7 +5,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "export": ("onnx", "onnxruntime", "onnxscript", "tensorflow"),
     "pipeline": ("dvc", "matplotlib"),
 }
-"""Modules by the extra that brings them, as pyproject.toml has it. Each extra includes those before it."""
+"""Modules by the extra that brings them, as in pyproject.toml. Each extra includes those before it."""
 
 
 def advice(command: str, module: str, extra: str | None) -> str:

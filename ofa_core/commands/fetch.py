@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for an unknown name and for a download that fails."""
+    """Raises ValueError for an unknown name and for a failed download."""
     from ofa_core.zoo import catalogue
 
     if args.list:

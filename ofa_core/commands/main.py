@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Reads the package's metadata only when it is asked to."""
+    """Reads the package's metadata only if asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from importlib.metadata import version
@@ -29,7 +29,7 @@ class _Version(argparse.Action):
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands. Only the chosen one declares its arguments, because that may import something."""
+    """The parser of all commands. Only the chosen one declares its arguments, because this may need imports."""
     parser = _Parser(prog="ofa", description="Once-for-all networks: costs, downloads, checks, and released models at work.")
     parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show the version and exit")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND", parser_class=_Parser)
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = import_module(f"ofa_core.commands.{name}") if name in COMMANDS else None
     try:
         args = build_parser(name).parse_args(given)
-        output = command.run(args)  # type: ignore[union-attr]  # the parser has refused all other names
+        output = command.run(args)  # type: ignore[union-attr]  # the parser has rejected all other names
         print(json.dumps(output.json, allow_nan=False) if args.json else output.text, flush=True)
     except BrokenPipeError:  # `ofa cost ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 
 class Output(NamedTuple):
-    """text: for people. json: the object that --json prints. failed: whether a check failed, which is exit code 1."""
+    """text: what is printed without --json. json: the object that --json prints. failed: a check failed, exit code 1."""
 
     text: str
     json: dict[str, Any]

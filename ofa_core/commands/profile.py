@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError, before anything is written, for an unknown profile or the first mistake in it."""
+    """Raises ValueError for an unknown profile or the first mistake in it, before anything is written."""
     from ofa_core.profiles import profile
 
     if args.list:

@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for a budget that nothing meets, and for files that do not fit together."""
+    """Raises ValueError for a budget that no network meets, and for files that do not fit together."""
     if args.plot and not args.front:
         raise ValueError("--plot: goes with --front")
-    if args.plot:  # before the search, to notice a missing package at once; matplotlib first, as its extra is the larger
+    if args.plot:  # before the search, to notice a missing package at once; matplotlib first: its extra is larger
         import matplotlib  # noqa: F401
 
         from ofa_core.report.published import plot_published

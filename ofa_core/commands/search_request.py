@@ -1,4 +1,4 @@
-"""A request of `ofa search`: any number of tables and budgets in one run, as a fleet."""
+"""A request of `ofa search`: any number of tables and budgets in one run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from ofa_core.space.registry import get_space
 class Request:
     """The arguments of `ofa search`.
 
-    space, width_mult: None takes the predictor's. tables: latency tables as PATH or NAME=PATH, empty for MACs and parameters.
-    quantity, limits: one of `search.additive_cost.UNITS` and the budgets. resolutions: None takes those of table or space.
+    space, width_mult: None: those of the predictor. tables: latency tables as PATH or NAME=PATH; empty for MACs and parameters.
+    quantity, limits: one of `search.additive_cost.UNITS`, and the budgets. resolutions: None: those of the table or space.
     """
 
     predictor: Path
@@ -44,13 +44,13 @@ class Request:
 def answer(
     request: Request, front: Path | None = None, progress: Callable[[Sequence[Any]], Any] = list
 ) -> list[dict[str, Any]]:
-    """The best network for every device and budget, as JSON-ready values; `front`: a csv of the Pareto fronts to write.
+    """The best network for every device and budget, as JSON values. front: a csv of the Pareto fronts to write.
 
-    Raises ValueError, one line, if anything is wrong with the request or a file.
+    Raises ValueError, one line, for anything wrong with the request or a file.
     """
     if not request.predictor.is_file():
         raise ValueError(f"{request.predictor}: no such file")
-    published = is_official(request.predictor)  # takes seconds to load; a budget that cannot be met should not wait for it
+    published = is_official(request.predictor)  # takes seconds to load; an impossible budget should not wait for it
     space = official_space() if published else AccuracyPredictor.load(request.predictor).space
     if request.space is not None or request.width_mult is not None:
         name = request.space or space.name
@@ -84,7 +84,7 @@ def answer(
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """What `answer` returns as a table, then the architectures."""
+    """The result of `answer` as a table, then the architectures."""
     unit = UNITS[rows[0]["quantity"]]
     shown = [
         {
@@ -118,7 +118,7 @@ def _named(argument: str) -> tuple[str, Path]:
 
 
 def _costs(request: Request, space: Space, devices: dict[str, LatencyTable]) -> dict[str, AdditiveCost]:
-    """By device; a budget of MACs or parameters has none, and goes by the empty name."""
+    """By device. A budget of MACs or parameters has no device and the empty name."""
     if request.quantity != "latency_ms":
         resolutions = request.resolutions or space.resolutions
         budget = Budget(quantity=request.quantity, limit=1)

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Fails, a line for each problem, when something is not as recorded."""
+    """Fails if something is not as recorded, with one line per problem."""
     if args.contract:
         return _contract(args.folder, args.contract)
     from ofa_core.release import verify as release

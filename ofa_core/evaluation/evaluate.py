@@ -1,4 +1,4 @@
-"""The last evaluation: scores of released files on the test split and their measured latency."""
+"""The final evaluation: scores of released files on the test split, and their measured latency."""
 
 import os
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.tasks.task import Task
 
 BATCH = 250
-"""Images a core runs at a time."""
+"""Images that a core runs at a time."""
 
 
 def measure(
     models: Mapping[str, Path], images: np.ndarray, labels: np.ndarray, params: EvaluateParams, task: Task
 ) -> dict[str, float]:
-    """The task's scores (0..1), latency_ms and latency_spread_ms of a network's files, with float_ before the float one's.
+    """The task's scores (0..1), latency_ms and latency_spread_ms of a network's files. The float file's keys begin with float_.
 
-    models: paths by kind, uint8 and float. images: uint8 (N, r, r, 3). labels: of the N images, as the task has them.
+    models: paths by kind, uint8 and float. images: uint8 (N, r, r, 3). labels: of the N images, in the task's form.
     """
     metrics: dict[str, float] = {}
     for kind, prefix in (("uint8", ""), ("float", "float_")):
@@ -42,7 +42,7 @@ def score(model: Path, images: np.ndarray, labels: np.ndarray, task: Task) -> di
     for _ in range(workers):
         runners.put(TFLiteModel(model, threads=1))
 
-    def answers(first: int) -> np.ndarray:  # of a batch, (n, ...)
+    def answers(first: int) -> np.ndarray:  # for one batch, (n, ...)
         runner = runners.get()
         outputs = task.named(runner.predict(images[first : first + BATCH]))
         runners.put(runner)

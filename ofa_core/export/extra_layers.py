@@ -1,4 +1,4 @@
-"""What export may add to a network, as more of its layers: a normalisation of its input, a class that never wins."""
+"""Layers that export may add to a network: a normalisation of its input, a class that never wins."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,14 +11,14 @@ from ofa_core.space.layers import Layer
 BACKGROUND = "background"
 """Name of the class that never wins."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB in 0..1: what once-for-all's published networks were trained with, as torchvision's are."""
+"""Of RGB in 0..1. Once-for-all's published networks were trained with them, as torchvision's are."""
 
 
 def with_normalization(network: Network, mean: Sequence[float], std: Sequence[float]) -> Network:
     """A copy of a network trained on (pixel / 255 - mean) / std that takes pixel / 127.5 - 1, as every network here does.
 
     mean, std: of the three channels. The change of scale is a 1x1 convolution before the first layer. It cannot be folded into
-    the first convolution, whose padding has another value before and after it.
+    the first convolution, because padding would then have the wrong value.
     """
     eps, first = 1e-5, network.active[0]
     layer = Layer(name="normalization", kind="conv", inp=3, out=3, resolution=first.resolution, bn_eps=eps)
@@ -42,12 +42,12 @@ def with_normalization(network: Network, mean: Sequence[float], std: Sequence[fl
 def with_background(network: Network) -> Network:
     """A copy of a classifier with one more class, at index 0, whose logit is the mean of all other logits.
 
-    The mean never exceeds the largest logit, so the order of the other classes stays and index 0 never wins; its probability
+    The mean never exceeds the largest logit, so index 0 never wins and the order of the other classes stays. Its probability
     is at most 1 / (classes + 1). It lies inside the range of the logits, so integer files keep the scale of their output.
-    The LPCVC winner's conversion (mit-han-lab/lpcvc, get_tfinit.py) has the same two aims and copies class 1 with the smallest
-    of all biases: it ties with class 1 where that has the smallest itself, or one less than a step of 8 bits above it.
+    The LPCVC winner's conversion (mit-han-lab/lpcvc, get_tfinit.py) has the same two aims. It copies class 1 with the smallest
+    of all biases, and so ties with class 1 if the bias of class 1 is less than one 8-bit step above the smallest.
 
-    Raises ValueError if the last layer is not linear or has a single class.
+    Raises ValueError if the last layer is not linear, or has only one class.
     """
     *before, last = network.active
     if last.kind != "linear" or last.out < 2:

@@ -1,4 +1,4 @@
-"""All files of one network, made and compared before any is written, and the one description they share."""
+"""All files of one network, made and compared before any is written, and the description they share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,8 +35,8 @@ class Exported(NamedTuple):
     """What was made of a network.
 
     content: the files by format. classes: their names, in the order of the outputs. description: what a user of the files needs
-    to know. float_file: the float32 TFLite file, whether or not it is among them. report: how far formats and kernels agree.
-    layers: the errors of layers in the integer file, scales: its scales beside those of the network; none without one.
+    to know. float_file: the float32 TFLite file, even if it was not asked for. report: how far formats and kernels agree.
+    layers: the errors of layers in the integer file. scales: its scales next to the network's. Both empty without such a file.
     """
 
     content: dict[str, bytes]
@@ -62,10 +62,10 @@ def export_network(
 ) -> Exported:
     """Makes the files of `params.formats` in memory and checks that they agree with the network.
 
-    network: stand-alone, in eval mode. classes: names of its classes. hard_swish: what `params.hard_swish` came to.
-    calibration: uint8 (n, r, r, 3), for integer files. images: the same of other images, on which formats are compared.
-    weights: the content of the torch format. ranges: those the network was trained with, where it was quantisation-aware; they
-    are observed on the calibration images otherwise. task: what says how far files agree.
+    network: stand-alone, in eval mode. classes: names of its classes. hard_swish: the form chosen for `params.hard_swish`.
+    calibration: uint8 (n, r, r, 3), for integer files. images: other images of that form, to compare formats on.
+    weights: the content of the torch format. ranges: those of quantisation-aware training. Without them, ranges are observed
+    on the calibration images. task: decides how far files agree.
 
     Raises ValueError, one line: weights that are not finite, images of another shape or none, an operator that does not belong
     there, a scale of an integer file that is not the network's, a difference or a disagreement beyond the bounds in `params`.
@@ -136,7 +136,7 @@ def _convert(network: Network, whole: TFNetwork, params: ConversionParams) -> di
 def _check(
     network: Network, whole: TFNetwork, content: Mapping[str, bytes], params: ConversionParams, images: np.ndarray, task: Task
 ) -> dict[str, Any]:
-    """The gates: operators, differences to torch, kernels. Returns what was found."""
+    """The gates: operators, differences from torch, kernels. Returns the measurements."""
     operators = {}
     for name, conversions, keep_float in (("float", 0, ()), ("int8", 0, params.keep_float), ("uint8", 2, params.keep_float)):
         if name in content:
@@ -153,7 +153,7 @@ def _check(
 def _check_integer(
     simulation: FakeQuantized, float_file: bytes, content: bytes, params: ConversionParams, images: np.ndarray, task: Task
 ) -> tuple[Row, list[Row], list[Row]]:
-    """The gates of an integer file: scales, and the simulation in torch. Returns what was found, by layer and scale too."""
+    """The gates of an integer file: scales, and the simulation in torch. Returns the measurements, also by layer and scale."""
     scales = compare_scales(content, simulation, params.keep_float)
     report: Row = {"scales": check_scales(scales), "simulation": compare_simulation(simulation, content, images, task)}
     check_simulation(report["simulation"], params.min_simulation_agreement, task)
@@ -162,7 +162,7 @@ def _check_integer(
 
 
 def _input(content: Mapping[str, bytes], resolution: int) -> dict[str, Any]:
-    """The input of the integer file, else of the float files."""
+    """The input of the integer file, or else of the float files."""
     found: dict[str, Any] = {
         "size": [resolution, resolution],
         "channels": 3,

@@ -1,4 +1,4 @@
-"""What the integer file loses against the float one on labelled images: the gate of post-training quantisation."""
+"""The gate of post-training quantisation: how much worse the integer file is than the float file on labelled images."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ BATCH = 500
 
 
 def int8_drop(float_file: bytes, uint8_file: bytes, images: np.ndarray, labels: np.ndarray, task: Task) -> dict[str, float]:
-    """The task's score (0..1) of both files, what the uint8 file loses, and the share of images they agree on.
+    """The task's score (0..1) of both files, the drop of the uint8 file, and the share of images they agree on.
 
-    images: uint8 (n, r, r, 3). labels: of the n images, as the task has them.
+    images: uint8 (n, r, r, 3). labels: of the n images, in the task's form.
     """
     key, files = task.score_name, {"float": float_file, "uint8": uint8_file}
     answers = {name: answers_of(name, file, images, task) for name, file in files.items()}
@@ -29,7 +29,7 @@ def int8_drop(float_file: bytes, uint8_file: bytes, images: np.ndarray, labels: 
 
 
 def check_drop(found: Mapping[str, float], most: float, task: Task) -> None:
-    """Raises ValueError, one line, when the integer file loses more than `most` of the task's score."""
+    """Raises ValueError, one line, if the integer file loses more than `most` of the task's score."""
     if found["int8_drop"] > most:
         before, after = (found[f"{task.score_name}_{name}"] for name in ("float", "uint8"))
         raise ValueError(
@@ -39,7 +39,7 @@ def check_drop(found: Mapping[str, float], most: float, task: Task) -> None:
 
 
 def answers_of(name: str, content: bytes, images: np.ndarray, task: Task) -> np.ndarray:
-    """A TFLite file's answers (n, ...) to images uint8 (n, r, r, 3). name: of the file, for the progress bar."""
+    """A TFLite file's answers (n, ...) for images uint8 (n, r, r, 3). name: of the file, for the progress bar."""
     model, found = TFLiteModel(content), []
     with tqdm(total=len(images), desc=f"{name} on val", unit="image", mininterval=1) as bar:
         for i in range(0, len(images), BATCH):

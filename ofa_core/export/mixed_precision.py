@@ -1,8 +1,8 @@
 """Which layers of an integer file to leave in float: the choice of `export.choose_float`.
 
-APQ (https://arxiv.org/abs/2006.08509) searches a precision for every layer. TFLite's kernels execute two, 8 bits and float32,
-with a conversion wherever they meet. A greedy choice: layers in the order of the error they cause for each millisecond that
-they cost in float, as long as the file stays within a latency and until it is accurate enough.
+APQ (https://arxiv.org/abs/2006.08509) searches a precision for every layer. TFLite's kernels support two, 8 bits and float32,
+with a conversion wherever they meet. The choice is greedy: layers are tried in order of error removed per millisecond added.
+It respects a limit on latency and stops once the file is accurate enough.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,8 @@ CANDIDATES = 6
 
 
 class Mixed(NamedTuple):
-    """keep_float: the chosen layers, in the network's order. agreement: share of the images with float's answer, of the chosen
-    mixture by simulation. latency_ms: of its file. rows: what was considered, in that order, and why each was taken or not."""
+    """keep_float: the chosen layers, in the network's order. agreement: share of images with the float network's answer, for
+    the simulated mixture. latency_ms: of its file. rows: the layers in the order tried, and why each was taken or not."""
 
     keep_float: tuple[str, ...]
     agreement: float
@@ -54,8 +54,8 @@ def choose_keep_float(
 ) -> Mixed:
     """Chooses layers for `convert_integer`'s keep_float.
 
-    ranges: of its activations. images: uint8 (n, r, r, 3), on which errors are measured; neither those of calibration nor val,
-    which is to judge the choice. keep_float: layers that stay float in any case. timed: the milliseconds of files by name.
+    ranges: of its activations. images: uint8 (n, r, r, 3), to measure errors on. Use neither the calibration images nor val,
+    which judges the choice. keep_float: layers that stay float in any case. timed: the milliseconds of files by name.
     """
     ranges, exact_network = of_form(ranges, hard_swish), tf_network(network, hard_swish=hard_swish)
     float_file = convert_float(exact_network)
@@ -104,9 +104,9 @@ def choose_keep_float(
 def with_float_layers(
     best: Candidate, params: ExportParams, hard_swish: HardSwish, calibration: np.ndarray, images: np.ndarray, task: Task
 ) -> tuple[ExportParams, dict[str, Any]]:
-    """The parameters with the layers that `params.choose_float` leads to in keep_float, and a report of the choice.
+    """The parameters with the layers chosen by `params.choose_float` added to keep_float, and a report of the choice.
 
-    calibration, images: uint8 (n, r, r, 3); the first for a network without ranges of its own, the second to measure errors on.
+    calibration, images: uint8 (n, r, r, 3). The first is for a network without ranges, the second to measure errors on.
     """
     assert params.choose_float is not None
     ranges = best.ranges or calibrate(best.network, calibration, params.calibration, hard_swish)

@@ -21,14 +21,14 @@ from ofa_core.tasks.task import Outputs, Task, joined
 BATCH = 50
 """Images torch computes at once."""
 LAYERED = 20
-"""Images for the errors of layers, whose every tensor is read."""
+"""Images for the errors of layers, which read every tensor."""
 
 EXACT = ("tensorflow", "float", "saved_model", "frozen", "onnx")
-"""What computes in float32 all through: its difference to torch is bounded."""
+"""Formats in float32 only: their difference from torch is bounded."""
 
 
 def network_outputs(network: nn.Module, images: np.ndarray, task: Task) -> Outputs:
-    """What exported files are to compute of images uint8 (n, r, r, 3), by a network in eval mode."""
+    """What exported files should compute for images uint8 (n, r, r, 3), by a network in eval mode."""
     with torch.no_grad():
         return joined([task.finished(network(to_input(images[i : i + BATCH]))) for i in range(0, len(images), BATCH)])
 
@@ -38,14 +38,14 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """How far every format is from torch on real images uint8 (n, r, r, 3).
 
-    Returns what `Task.compare` does by format, and for the TensorFlow network itself.
+    Returns the result of `Task.compare` by format, and for the TensorFlow network itself.
     """
     expected = network_outputs(network, images, task)
     return {name: task.compare(task.named(predict(images)), expected) for name, predict in _runners(whole, content).items()}
 
 
 def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> None:
-    """Raises ValueError, one line, when a format that computes in float32 differs from torch by more than `most`."""
+    """Raises ValueError, one line, if a format that computes in float32 differs from torch by more than `most`."""
     for name in EXACT:
         difference = found.get(name, {}).get("largest_difference", 0.0)
         if not difference <= most:  # NaN is a difference too
@@ -55,14 +55,14 @@ def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> N
 def compare_kernels(content: bytes, images: np.ndarray, task: Task) -> dict[str, float]:
     """How far XNNPACK and TFLite's reference kernels agree on an integer file, on images uint8 (n, r, r, 3).
 
-    They round differently: equal scales, not equal bits, are what can be expected. Returns what `Task.compare_steps` does.
+    They round differently, so expect equal scales but not equal bits. Returns the result of `Task.compare_steps`.
     """
     models = [TFLiteModel(content, kernels=kernels) for kernels in ("xnnpack", "reference")]
     return task.compare_steps(*(in_steps(task.named(model.predict(images)), model) for model in models))
 
 
 def in_steps(outputs: Outputs, model: TFLiteModel) -> Outputs:
-    """Outputs in steps of the scale that an integer file has for them, zero at the zero point, within the file's type."""
+    """Outputs in steps of their scale in an integer file, zero at the zero point, within the file's type."""
     scale, zero_point = model.output_details["quantization"]
     bounds = np.iinfo(model.output_details["dtype"])
     return {
@@ -71,7 +71,7 @@ def in_steps(outputs: Outputs, model: TFLiteModel) -> Outputs:
 
 
 def check_kernels(found: Mapping[str, float], least: float, task: Task) -> None:
-    """Raises ValueError, one line, when kernels give the same answer to less than a share `least` of the images."""
+    """Raises ValueError, one line, if kernels give the same answer for less than a share `least` of the images."""
     if (share := found[task.agreement_name]) < least:
         raise ValueError(
             f"uint8: XNNPACK and the reference kernels agree on {share:.2%} of the images, "
@@ -80,11 +80,11 @@ def check_kernels(found: Mapping[str, float], least: float, task: Task) -> None:
 
 
 def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, ops: Sequence[Op]) -> list[dict[str, Any]]:
-    """Where quantisation loses: every activation of an integer file against the float file's, in the order they are computed.
+    """Where quantisation loses accuracy: each activation of an integer file against the float file's, in computed order.
 
     images: uint8 (n, r, r, 3); the first `LAYERED` are run. ops: of the network. A row has position, layer, tensor
-    (the point), operator, sqnr_db (power of the float activation over that of the difference, which holds all that was lost so
-    far), mean_error (integer less float: its bias), scale (0 in a layer that stayed float).
+    (the point), operator, sqnr_db (power of the float activation over that of the difference, including all earlier errors),
+    mean_error (integer minus float: the bias), scale (0 in a layer that stayed float).
     """
     files = (float_file, integer_file)
     models = [TFLiteModel(file, kernels="builtin", keep_all=True) for file in files]
@@ -117,7 +117,7 @@ def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, ops
 
 
 def _runners(whole: TFNetwork, content: Mapping[str, bytes]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """What computes the output (n, ...) of images uint8 (n, r, r, 3), by format."""
+    """Functions by format: images uint8 (n, r, r, 3) to the output (n, ...)."""
     runners = {"tensorflow": _tensorflow(lambda x: next(iter(whole.function(x).values())))}
     for name, file in content.items():
         if name == "onnx":

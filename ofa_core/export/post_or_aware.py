@@ -1,4 +1,4 @@
-"""Networks of one target that were trained for quantisation in different ways, and which of them is released."""
+"""The choice between a target's networks: quantised after training (post) or trained with quantisation (aware)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from ofa_core.tasks.task import Task
 
 
 class Candidate(NamedTuple):
-    """A network of a target. quantization: how it was trained. ranges: of activations, where that was quantisation-aware."""
+    """A network of a target. quantization: how it was trained. ranges: of activations, if it is quantisation-aware."""
 
     quantization: Quantization
     path: Path
@@ -31,7 +31,7 @@ class Candidate(NamedTuple):
 def load_candidates(folder: Path) -> list[Candidate]:
     """The networks that the stage specialize wrote into a folder, post before aware.
 
-    Raises ValueError, one line, for a foreign file, none at all, or an aware network without ranges.
+    Raises ValueError, one line, for a foreign file, an empty folder, or an aware network without ranges.
     """
     found = []
     for quantization in get_args(Quantization):
@@ -47,7 +47,7 @@ def load_candidates(folder: Path) -> list[Candidate]:
 
 
 def integer_file(candidate: Candidate, params: ConversionParams, hard_swish: HardSwish, calibration: np.ndarray) -> bytes:
-    """The uint8 file of a candidate. calibration: uint8 (n, r, r, 3), for networks without ranges of their own."""
+    """The uint8 file of a candidate. calibration: uint8 (n, r, r, 3), for networks without ranges."""
     network, ranges = candidate.network, candidate.ranges
     if ranges is None:
         ranges = calibrate(network, calibration, params.calibration, hard_swish)
@@ -63,10 +63,10 @@ def choose(
     labels: np.ndarray,
     task: Task,
 ) -> tuple[Candidate, dict[str, float]]:
-    """The candidate whose uint8 file is best on labelled images, the first of equals, and the task's score (0..1) of all by
-    quantization.
+    """The candidate with the best uint8 file on labelled images, and the task's scores (0..1) by quantization.
 
-    A single one is not measured. calibration as in `integer_file`. images: uint8 (n, r, r, 3). labels: of these images.
+    The first of equals wins. A single one is not measured. calibration: as in `integer_file`. images: uint8 (n, r, r, 3).
+    labels: of these images.
     """
     if len(candidates) == 1:
         return candidates[0], {}

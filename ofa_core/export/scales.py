@@ -1,4 +1,4 @@
-"""Whether an integer file has the scales that the network was trained or calibrated with: every one of them, bit by bit."""
+"""Checks that every scale of an integer file is the one of training or calibration, bit for bit."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,20 +14,20 @@ from ofa_core.quantization.grid import grid
 from ofa_core.space.ops import IMAGE
 
 PROBABILITY_SCALE, PROBABILITY_ZERO = 1 / 256, -128
-"""What TFLite asks of the output of a softmax, in int8."""
+"""What TFLite requires for the output of a softmax, in int8."""
 TENSOR_UINT8 = 3
 """In TFLite's schema."""
 BIAS_TOLERANCE = 1e-6
-"""Relative tolerance for the scales of biases, which are products of two scales."""
+"""Relative, for the scale of biases: a product of two."""
 LARGEST_BIAS = 2**30
-"""Where a bias would be a larger integer, the converter gives the channel's weights the least scale with which it is not. That
-happens to channels whose weights are next to nothing."""
+"""If a bias would be a larger integer, the converter raises the scale of the channel's weights just enough to avoid it. This
+happens to channels whose weights are close to 0."""
 
 
 def compare_scales(content: bytes, simulation: FakeQuantized, keep_float: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Every scale of an integer file beside the one it should be, in the order of the operators.
+    """Every scale of an integer file next to the expected one, in the order of the operators.
 
-    simulation: of the network that was converted, with its ranges. keep_float: layers that have none.
+    simulation: of the converted network, with its ranges. keep_float: layers without scales.
     A row: tensor (a point, or the convolution or linear layer that weights belong to), kind (activation, weights, bias),
     channels, expected_scale and scale (of weights and biases: the largest of all channels), expected_zero_point and zero_point,
     equal. A scale that is missing from the file is 0. Raises ValueError for an operator that computes no
@@ -60,7 +60,7 @@ def compare_scales(content: bytes, simulation: FakeQuantized, keep_float: Collec
 
 
 def check_scales(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many scales there are by kind. Raises ValueError, one line, when one of them is another than it should be."""
+    """The number of scales by kind. Raises ValueError, one line, if a scale is not the expected one."""
     wrong = [row for row in rows if not row["equal"]]
     if wrong:
         row = wrong[0]
@@ -92,7 +92,7 @@ def _weights(model: Any, graph: Any, operator: Operator, parts: Mapping[str, np.
 
 
 def _of(tensor: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Scales and zero points of a tensor; zeros of one that has none."""
+    """Scales and zero points of a tensor; zeros if it has none."""
     quantization = tensor.quantization
     if quantization is None or quantization.scale is None or not len(quantization.scale):
         return np.zeros(1, np.float32), np.zeros(1, int)

@@ -1,7 +1,7 @@
 """How far the torch simulation of an integer file, fake quantisation, is from what TFLite's kernels compute.
 
-The simulation rounds where a kernel writes to memory; kernels also round what they compute with: multipliers of fixed point,
-and in additions the inputs. Scales are equal, so what differs in one layer is single steps, and later layers pass them on.
+The simulation rounds where a kernel writes to memory. Kernels also round fixed-point multipliers and the inputs of additions.
+Scales are equal, so one layer differs by single steps only. Later layers pass these differences on.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ KERNELS: tuple[Kernels, ...] = ("xnnpack", "reference")
 def compare_simulation(
     simulation: FakeQuantized, content: bytes, images: np.ndarray, task: Task
 ) -> dict[str, dict[str, float]]:
-    """By kernels, how far the simulation and an integer file agree on images uint8 (n, r, r, 3), see `Task.compare_steps`."""
+    """How far the simulation and an integer file agree on images uint8 (n, r, r, 3), by kernels; see `Task.compare_steps`."""
     expected = network_outputs(simulation, images, task)
     found: dict[str, dict[str, float]] = {}
     for kernels in KERNELS:
@@ -36,7 +36,7 @@ def compare_simulation(
 
 
 def check_simulation(found: Mapping[str, Mapping[str, float]], least: float, task: Task) -> None:
-    """Raises ValueError, one line, when kernels and simulation give the same answer to less than a share `least` of images."""
+    """Raises ValueError, one line, if kernels and simulation give the same answer for less than a share `least` of images."""
     for kernels, agreed in found.items():
         if (share := agreed[task.agreement_name]) < least:
             raise ValueError(
@@ -46,9 +46,9 @@ def check_simulation(found: Mapping[str, Mapping[str, float]], least: float, tas
 
 
 def drift(simulation: FakeQuantized, content: bytes, images: np.ndarray) -> dict[str, dict[str, float]]:
-    """Where the reference kernels leave the simulation, by activation, on the first images uint8 (n, r, r, 3).
+    """Where the reference kernels depart from the simulation, by activation, on the first images uint8 (n, r, r, 3).
 
-    same_values: share of equal values. mean_steps, largest_steps: of the difference, in steps of the activation's scale.
+    same_values: share of equal values. mean_steps, largest_steps: the difference in steps of the activation's scale.
     Activations of layers that compute in float are left out.
     """
     model = TFLiteModel(content, kernels="reference", keep_all=True)
@@ -73,7 +73,7 @@ def drift(simulation: FakeQuantized, content: bytes, images: np.ndarray) -> dict
 
 @torch.no_grad()
 def _steps(simulation: FakeQuantized, image: np.ndarray) -> dict[str, np.ndarray]:
-    """The integers less the zero point of every activation of one image, flat, channels last."""
+    """The integers of every activation of one image minus its zero point, flat, channels last."""
     found, ranges = dict[str, np.ndarray](), simulation.ranges
 
     def visit(point: str, x: torch.Tensor) -> None:
@@ -88,6 +88,6 @@ def _steps(simulation: FakeQuantized, image: np.ndarray) -> dict[str, np.ndarray
 
 
 def with_drift(layers: list[dict[str, Any]], found: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """The rows of `layer_errors` with what `drift` found of their activations."""
+    """The rows of `layer_errors` with the results of `drift` for their activations."""
     empty = {"same_values": None, "mean_steps": None, "largest_steps": None}
     return [row | dict(found.get(row["tensor"], empty)) for row in layers]

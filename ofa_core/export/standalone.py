@@ -1,4 +1,4 @@
-"""`ofa export`: the files of one network, outside of the pipeline, in a folder like release/.
+"""`ofa export`: the files of one network, outside the pipeline, in a folder like release/.
 
 A network is a published configuration (net.config) and its weights, or a .safetensors file of this pipeline.
 """
@@ -29,11 +29,11 @@ from ofa_core.space.netconfig import arch_of_config, read_config
 from ofa_core.tasks.registry import get_task
 
 TASK = get_task("classification")
-"""Of published networks and those of this pipeline."""
+"""For published networks and those of this pipeline."""
 COMPARED = 100
 """Most images on which the formats are compared with torch."""
 BOUNDS = {"max_float_difference": 1e-4, "min_kernel_agreement": 0.5, "min_simulation_agreement": 0.5}
-"""What no sound conversion fails: kernels that round differently part ways on a fifth of the photos of a narrow network."""
+"""Loose enough for any sound conversion: with a narrow network, kernels disagree on a fifth of the photos by rounding alone."""
 
 
 def export(
@@ -51,19 +51,19 @@ def export(
 ) -> dict[str, Any]:
     """Converts a network, checks the files against it and makes `out` a release of the one model `model`.
 
-    network: net.config and weights, or one .safetensors file, whose ranges of activations are used where it has any.
+    network: net.config and weights, or one .safetensors file. Ranges of activations in that file are used.
     calibrate: folder or .zip with images at any depth. `calibration_images` of them, drawn with `seed`, give integer files
-    their ranges; formats are compared on the others, where there are any.
+    their ranges. Formats are compared on the others, if any.
     out: a new folder, an empty one, or one that this function made.
-    resolution: of the input; None is run.config's.
-    shorter_side: images are resized by their shorter side to so many pixels and cropped at the centre; None is
-    resolution / 0.875 for published networks, and no crop for those of this pipeline.
+    resolution: of the input. None: that of run.config.
+    shorter_side: images are resized to this many pixels on the shorter side and cropped at the centre. None:
+    resolution / 0.875 for published networks, no crop for those of this pipeline.
     imagenet_normalization: the network was trained on pixels normalised by ImageNet's mean and standard deviation.
-    labels: a file with a class a line; None is the numbers of the classes.
+    labels: a file with one class per line. None: classes are numbered.
     conversion: formats, hard_swish, background, calibration, keep_float.
 
-    Returns the manifest entry with `parity`, how far formats, kernels and layers agree. Raises ValueError, one line, for
-    anything that does not fit; `out` is untouched then.
+    Returns the manifest entry with `parity`: how far formats, kernels and layers agree. Raises ValueError, one line, for bad
+    input or a failed check; `out` is then untouched.
     """
     params = parse(ConversionParams, conversion | BOUNDS, "export")
     _check_out(out)
@@ -86,7 +86,7 @@ def export(
 
 
 def lines(found: Mapping[str, Any], out: Path) -> list[str]:
-    """What `export` found, for people: a line a file."""
+    """What `export` found, as text: one line per file."""
     parity = found["parity"]
     shown = []
     for kind, file in found["files"].items():
@@ -99,7 +99,7 @@ def lines(found: Mapping[str, Any], out: Path) -> list[str]:
 
 
 def _check_out(out: Path) -> None:
-    """Raises ValueError for a folder whose files this command did not write, for they would be lost."""
+    """Raises ValueError for a folder with files that this command did not write: they would be lost."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -112,7 +112,7 @@ def _check_out(out: Path) -> None:
 
 
 def _load(network: Sequence[Path], resolution: int | None) -> tuple[Network, dict[str, Any], bytes | None]:
-    """The network, what the manifest says of its architecture, and the content of its .safetensors file."""
+    """The network, its architecture as in the manifest, and the content of its .safetensors file."""
     if len(network) == 1:
         [path] = network
         if path.suffix != ".safetensors":
@@ -126,7 +126,7 @@ def _load(network: Sequence[Path], resolution: int | None) -> tuple[Network, dic
     config = read_config(config_path)
     try:
         space, width_mult, arch = arch_of_config(config, net.active[0].resolution)
-    except ValueError:  # of no space: its layers are what there is to say
+    except ValueError:  # of no space: only its layers describe it
         return net, {"r": net.active[0].resolution, "layers": [layer.key for layer in net.active]}, None
     return net, {"space": space, "width_mult": width_mult} | arch.to_dict(), None
 
@@ -143,7 +143,7 @@ def _labels(path: Path | None, count: int) -> tuple[str, ...]:
 
 
 def _preprocessing(resolution: int, shorter_side: int | None, published: bool) -> dict[str, Any]:
-    """As in a manifest entry. Published ImageNet networks see the central 87.5 % of what their images were resized to."""
+    """As in a manifest entry. Published ImageNet networks see the central 87.5 % of the resized image."""
     side = round(resolution / 0.875) if shorter_side is None and published else shorter_side
     if side is not None and side < resolution:
         raise ValueError(f"--shorter-side: {side} is less than the resolution, {resolution}")
@@ -182,7 +182,7 @@ def _entry(exported: Exported, arch: Mapping[str, Any], rule: Mapping[str, Any],
     for name, found in exported.report["to_torch"].items():
         if name in exported.content:
             metrics[f"{name}_{TASK.agreement_name}_as_torch"] = found[TASK.agreement_name]
-    description = {key: value for key, value in exported.description.items() if key != "labels"}  # they have a file
+    description = {key: value for key, value in exported.description.items() if key != "labels"}  # in their own file
     return description | {
         "id": "model",
         "task": TASK.name,

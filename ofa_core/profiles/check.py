@@ -1,4 +1,4 @@
-"""Checks a whole parameter file: every section, unknown ones included, and what sections say about each other."""
+"""Checks a whole parameter file: every section, unknown sections, and references between sections."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def check(path: str | Path) -> None:
 
 
 def check_params(params: ParamsFile) -> None:
-    """As `check`, for a file that has been read."""
+    """Like `check`, for a file that has been read."""
     path = params.path
     unknown = [name for name in params.content if name not in SECTIONS]
     if unknown:

@@ -1,7 +1,7 @@
 """Writes what is generated from the dataclasses of all sections: `python -m ofa_core.profiles.document`.
 
 docs/params.md: every key with its type, default and meaning. docs/params.schema.json: JSON Schema of a complete params.yaml,
-which editors complete and check keys from. docs/profile.schema.json: the same for profiles, which may leave keys out.
+with which editors complete and check keys. docs/profile.schema.json: the same for profiles, which may leave keys out.
 """
 
 import copy
@@ -22,7 +22,7 @@ DOCUMENT = Path("docs/params.md")
 PROFILE_SCHEMA = Path("docs/profile.schema.json")
 NULL = "`null`"
 NAMES = {"integer": "integer", "number": "number", "string": "text", "boolean": "`true`, `false`", "null": NULL}
-"""What JSON Schema's types are called in docs/params.md."""
+"""Names of JSON Schema's types in docs/params.md."""
 HEAD = """# Parameters
 
 Every key of `params.yaml`. Most sections are named like the stage that reads them. Defaults are those of `params/default.yaml`.
@@ -62,7 +62,7 @@ def params_schema() -> dict[str, Any]:
 
 
 def _inherit_descriptions(schema: dict[str, Any], kind: type) -> None:
-    """Adds the descriptions of inherited fields, which pydantic reads from the source of the class itself only."""
+    """Adds the descriptions of inherited fields: pydantic reads only those in the class itself."""
     for base in kind.__mro__[1:]:
         if is_dataclass(base):
             for name, field in TypeAdapter(base).json_schema()["properties"].items():
@@ -70,7 +70,7 @@ def _inherit_descriptions(schema: dict[str, Any], kind: type) -> None:
 
 
 def profile_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """As `schema`, but that sections and the keys in them may be left out."""
+    """Like `schema`, but sections and their keys may be left out."""
     schema = copy.deepcopy(schema) | {"title": "profile", "description": "What differs from params/default.yaml."}
     del schema["required"]
     for kind in DATACLASSES.values():
@@ -97,7 +97,7 @@ def document(schema: dict[str, Any]) -> str:
 
 
 def _table(fields: dict[str, Any], default: dict[str, Any] | None = None) -> str:
-    """One row per key. Without defaults there is no column for them."""
+    """One row per key. There is no column of defaults without `default`."""
     names = ["key", "type", "default", "what"] if default is not None else ["key", "type", "what"]
     rows = [names, ["---"] * len(names)]
     for key, field in fields.items():
@@ -118,13 +118,13 @@ def _text(field: dict[str, Any]) -> str:
 
 
 def _reference(field: dict[str, Any]) -> str | None:
-    """The name of the dataclass that a field holds: itself, one or null, or as entries under names."""
+    """The name of the dataclass that a field holds: one, one or null, or a mapping of names to it."""
     options = [field, field.get("additionalProperties") or {}, *field.get("anyOf", [])]
     return next((option["$ref"].rpartition("/")[2] for option in options if "$ref" in option), None)
 
 
 def _type(field: dict[str, Any]) -> str:
-    """What a value may be, in words."""
+    """The allowed values, in words."""
     if "anyOf" in field:
         return ", or ".join(sorted((_type(option) for option in field["anyOf"]), key=lambda words: words != NULL))
     if "$ref" in field:
@@ -153,7 +153,7 @@ def _bounds(field: dict[str, Any]) -> list[str]:
 
 
 def _without_titles(schema: Any) -> Any:
-    """Pydantic makes a title of each name, which says nothing new. A key of the parameters called `title` would stay."""
+    """Removes the titles that pydantic makes of names. A parameter called `title` would stay."""
     if isinstance(schema, list):
         return [_without_titles(value) for value in schema]
     if not isinstance(schema, dict):

@@ -1,7 +1,7 @@
 """Profiles: parameter files that hold only what differs from params/default.yaml.
 
 Mappings merge key by key. A mapping whose keys are names that the user chooses (`shrink.phases`, `search.targets`, ...)
-replaces the default's as a whole, so that no phase or target of the default is left over.
+replaces the default's as a whole, so no phase or target of the default is left over.
 """
 
 import os
@@ -25,17 +25,17 @@ from ofa_core.run.params import ParamsFile
 
 FOLDER = Path("params")
 DEFAULT = FOLDER / "default.yaml"
-"""The complete profile, relative to the repository's root as all paths of the pipeline."""
+"""The complete profile, relative to the repository root like all the pipeline's paths."""
 PARAMS = Path("params.yaml")
 """What the pipeline reads."""
 SCHEMA = Path("docs/params.schema.json")
-"""Describes a complete file to editors; docs/profile.schema.json describes a profile."""
+"""Schema of a complete file, for editors; docs/profile.schema.json is for profiles."""
 IMAGES_CHANGED = f"{paths.IMAGE_INDEX}: changed, so `dvc repro` prepares the images again"
 MODELINE = "# yaml-language-server: $schema="
 
 
 class Written(NamedTuple):
-    """path: of the profile. lost: a line for each value of the overwritten file that the new one does not have.
+    """path: of the profile. lost: one line for each value of the overwritten file that the new one does not have.
     existed: whether there was a file."""
 
     path: Path
@@ -44,7 +44,7 @@ class Written(NamedTuple):
 
 
 def names() -> dict[str, str]:
-    """The profiles in params/, each with the first sentence of its head comment. Raises ValueError where there are none."""
+    """The profiles in params/, each with the first sentence of its head comment. Raises ValueError if there are none."""
     if not DEFAULT.is_file():
         raise ValueError(f"{DEFAULT}: no such file; profiles are in the repository, so run this in its root")
     found = {}
@@ -55,7 +55,7 @@ def names() -> dict[str, str]:
 
 
 def find(name: str) -> Path:
-    """The file of a profile. name: one in params/, or a path, which has a slash or ends in .yaml."""
+    """The file of a profile. name: one in params/, or a path: it has a slash or ends in .yaml."""
     path = Path(name)
     if "/" not in name and path.suffix != ".yaml":
         path = FOLDER / f"{name}.yaml"
@@ -69,7 +69,7 @@ def complete(path: Path, out: Path = PARAMS) -> ParamsFile:
 
     Raises ValueError as `check` does, for the profile's own path.
     """
-    ParamsFile(path)  # one line for what is not YAML, not a mapping or not there
+    ParamsFile(path)  # one-line error if missing, not YAML or not a mapping
     if not DEFAULT.is_file():
         raise ValueError(f"{DEFAULT}: no such file; profiles are completed from it, so run this in the repository's root")
     head, body = _split(path.read_text())
@@ -94,8 +94,8 @@ def complete(path: Path, out: Path = PARAMS) -> ParamsFile:
 def check_file(path: Path) -> bool:
     """Checks a parameter file as `check` does, or a profile as `complete` does; returns whether it is a profile.
 
-    params.yaml in the working folder, or beside a dvc.yaml, is what a pipeline runs with, so it must be complete. So must
-    every file where there is no default to complete it from.
+    A pipeline runs with params.yaml in the working folder, or next to a dvc.yaml, so that file must be complete. So must
+    any file if there is no default to complete it from.
     """
     runs = path.name == PARAMS.name and (path == PARAMS or path.with_name("dvc.yaml").is_file())
     if runs or not DEFAULT.is_file():
@@ -116,19 +116,19 @@ def write(name: str, out: Path = PARAMS) -> Written:
     if existed:
         try:
             lines = lost(ParamsFile(out).content, new.content)
-        except ValueError as error:  # a broken file must not keep anyone from a working one
+        except ValueError as error:  # a broken file may be overwritten
             lines = [str(error)]
     files.write_bytes(out, new.text.encode())
     return Written(path, lines, existed)
 
 
 def refresh_index() -> bool:
-    """Brings the index of the images up to date with the working folder's params.yaml; returns whether it changed."""
+    """Updates the index of the images to the working folder's params.yaml; returns whether it changed."""
     return write_index(ParamsFile(PARAMS).read("prepare", PrepareParams))
 
 
 def lost(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """A line for each key of `old` whose value `new` does not have, as `training.batch_size: 64 -> 32`."""
+    """One line for each key of `old` whose value is not in `new`, such as `training.batch_size: 64 -> 32`."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
     return [
         f"{key}: {_shown(value)} -> {_shown(after[key]) if key in after else 'gone'}"
@@ -138,7 +138,7 @@ def lost(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _leaves(content: Mapping[str, Any], name: str = "") -> list[tuple[str, Any]]:
-    """Dotted keys and values of everything that is not a mapping with keys of its own."""
+    """Dotted keys and values of everything that is not a mapping with keys."""
     found = []
     for key, value in content.items():
         inner = isinstance(value, Mapping) and value
@@ -153,7 +153,7 @@ def _shown(value: Any) -> str:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """The comment lines that a file begins with, without the one for editors, and the rest."""
+    """The comment lines at the top of a file, without the one for editors, and the rest."""
     lines = text.splitlines()
     length = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return [line for line in lines[:length] if not line.startswith(MODELINE)], "\n".join(lines[length:]) + "\n"
@@ -169,7 +169,7 @@ _Representer.add_representer(type(None), lambda self, value: self.represent_scal
 def _yaml() -> YAML:
     yaml = YAML()
     yaml.Representer = _Representer
-    yaml.width = 4096  # an entry a line, however long
+    yaml.width = 4096  # one entry per line, however long
     yaml.preserve_quotes = True
     return yaml
 
@@ -189,7 +189,7 @@ def _merge(base: CommentedMap, changes: CommentedMap, whole: Mapping[str, type],
 
 
 def _cut_comments(node: CommentedMap | CommentedSeq, key: Any) -> None:
-    """Keeps only the comment on a value's own line: what follows it belongs to the next key, which may be another here."""
+    """Keeps only the comment on a value's own line. What follows belongs to the next key, which may differ here."""
     for token in node.ca.items.get(key, ()):
         if isinstance(token, CommentToken):
             token.value = token.value.split("\n", 1)[0] + "\n"

@@ -1,4 +1,4 @@
-"""Every section of a parameter file, and which of its mappings have names that the user chooses."""
+"""Every section of a parameter file, and the mappings whose keys are names that the user chooses."""
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass

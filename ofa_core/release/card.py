@@ -1,4 +1,4 @@
-"""The card that goes with a released model: what it is, how to run it, what it was measured to do."""
+"""The card of a released model: what it is, how to run it, how good and how fast it is."""
 
 import json
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def model_card(entry: Mapping[str, Any]) -> str:
 
 
 def _usage(entry: Mapping[str, Any]) -> str:
-    """A program that runs as it stands, beside the model and an image."""
+    """A program that runs as it is, next to the model and an image."""
     resize, crop = entry["preprocessing"]["resize_to"], entry["preprocessing"].get("crop")
     grey, square = entry["input"]["channels"] == 1, entry["preprocessing"].get("shorter_side")
     lines = [
@@ -75,7 +75,7 @@ def _usage(entry: Mapping[str, Any]) -> str:
 
 
 def _print_class(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The end of the program for a classifier: the name of the best class, its number without names."""
+    """The end of the program for a classifier: prints the best class, by number without names."""
     names = f'open("{listed["labels"]["name"]}").read().splitlines()' if "labels" in listed else ""
     return [
         'scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]  # uint8, one a class',
@@ -84,7 +84,7 @@ def _print_class(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _print_outputs(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The end of the program for a task of which nothing is known: every output as it is."""
+    """The end of the program for an unknown task: prints every output unchanged."""
     return [
         "for output in interpreter.get_output_details():",
         '    print(output["name"], interpreter.get_tensor(output["index"]))',
@@ -92,11 +92,11 @@ def _print_outputs(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 LAST_LINES = {"classification": _print_class}
-"""What follows the run in the program, by task."""
+"""The end of the program, by task."""
 
 
 def _metrics(task: str, metrics: Mapping[str, Any]) -> str:
-    """A table of the metrics that have a value: shares in percent, latencies in ms."""
+    """A table of the metrics with a value: shares in percent, latencies in ms."""
     rows = [f"| {key} | {_shown(task, key, value)} |" for key, value in sorted(metrics.items()) if value is not None]
     return "\n".join(["| metric | value |", "|---|---|", *rows])
 

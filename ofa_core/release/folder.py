@@ -1,8 +1,7 @@
 """The released folder: model files, labels, cards, manifest and checksums; written in one go, and checked.
 
-The manifest is described in `ReleasedModel`. MD5SUMS (model files and labels: what a repeated run gives
-byte for byte) and SHA256SUMS (every file but itself) are in the format that `md5sum -c` and `sha256sum -c` read.
-Nothing here imports torch or TensorFlow.
+`ReleasedModel` describes the manifest. MD5SUMS lists model files and labels, which a repeated run reproduces byte for byte.
+SHA256SUMS lists every file but itself. `md5sum -c` and `sha256sum -c` read them. Nothing here imports torch or TensorFlow.
 """
 
 import re
@@ -23,12 +22,12 @@ class ReleasedModel:
     """One model on its way into the release."""
 
     entry: Mapping[str, Any]
-    """Its manifest entry without `files`; JSON values. Needs the keys of `ENTRY_KEYS`, more may follow:
+    """Its manifest entry without `files`; JSON values. Needs the keys of `ENTRY_KEYS`; others are allowed:
     task: "classification" or "detection"; input: {size [h, w], channels, dtype, scale, zero_point};
-    preprocessing: {resize, resize_to [h, w], crop [h, w] or null, mean, std (of the float file)}, and shorter_side where images
-    are first resized by their shorter side to so many pixels and cropped to the centre square;
+    preprocessing: {resize, resize_to [h, w], crop [h, w] or null, mean, std (of the float file)}, and shorter_side if images
+    are first resized to this many pixels on the shorter side and cropped to the centre square;
     metrics: {split, top1 or map (0..1), latency_ms, predicted_latency_ms, predicted_device, device}; arch: of the sub-network.
-    dataset_license, where given, is shown on the card."""
+    dataset_license, if given, is shown on the card."""
     files: Mapping[str, Path]
     """Kind (a key of `SUFFIXES`) to the file to copy."""
 
@@ -41,11 +40,11 @@ def write_release(
 ) -> dict[str, Any]:
     """Makes `folder` a release of exactly these models, replacing what was there.
 
-    Everything is written into a temporary folder beside it, which then takes its place, so that a failure leaves the old
-    release as it was. about: further top-level keys of the manifest (versions, say). Returns the manifest.
+    Everything is written into a temporary folder, which then takes its place. A failure leaves the old release as it was.
+    about: further top-level keys of the manifest, such as versions. Returns the manifest.
 
-    Raises ValueError for an entry that lacks a key, an id that is not a file name or is taken, an unknown kind of file, a file
-    that does not exist.
+    Raises ValueError for an entry without a required key, an id that is taken or not a file name, an unknown kind of file, or a
+    file that does not exist.
     """
     folder = Path(folder)
     _check_models(models)

@@ -1,4 +1,4 @@
-"""Whether a release folder is whole."""
+"""Whether a release folder is intact."""
 
 import json
 import re
@@ -15,10 +15,10 @@ MANIFEST, MD5SUMS, SHA256SUMS = "manifest.json", "MD5SUMS", "SHA256SUMS"
 
 
 def verify(folder: str | Path) -> list[str]:
-    """What is wrong with a release folder, one line a problem, each beginning with the file's name; [] when it is whole.
+    """The problems of a release folder, one line each, beginning with the file's name; [] if there are none.
 
-    Checked are: every file against MD5SUMS, SHA256SUMS and the manifest, these three against each other, and that no file
-    is missing or extra. Raises ValueError if the folder does not exist.
+    It checks every file against MD5SUMS, SHA256SUMS and the manifest, these three against each other, and that no file
+    is missing or extra. Raises ValueError if there is no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():

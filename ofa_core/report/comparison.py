@@ -1,4 +1,4 @@
-"""Searched networks beside those trained one by one: accuracy and latency, the worth of shrinking, the cost of training."""
+"""Searched networks against networks trained one by one: accuracy, latency, the gain from shrinking, the cost of training."""
 
 import tempfile
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ from ofa_core.tasks.task import Task
 from ofa_core.training.evaluation import Evaluator
 
 MOST_TARGETS = 40
-"""Up to how many targets the cost of training is drawn; Once-for-All's own comparison (table 1) is for 40."""
+"""Most targets for which the cost of training is drawn. Once-for-All's comparison (table 1) is for 40."""
 
 
 class Conversion(NamedTuple):
-    """What section `export` says of integer files. images: how many train images calibrate them."""
+    """Section `export`'s settings for integer files. images: number of train images for calibration."""
 
     hard_swish: HardSwishChoice
     calibration: Calibration
@@ -41,9 +41,9 @@ class Conversion(NamedTuple):
 def measure_baselines(
     weights: Mapping[str, Path], train: Split, test: Split, conversion: Conversion, timing: EvaluateParams, task: Task
 ) -> dict[str, dict[str, float]]:
-    """Converts baseline networks as searched ones are, and measures the uint8 and the float file of each on the test split.
+    """Converts baseline networks like searched ones, and measures the uint8 and the float file of each on the test split.
 
-    weights: of the networks, by name. Returns by name what `measure` does.
+    weights: of the networks, by name. Returns the results of `measure` by name.
     """
     measured = {}
     for name, path in tqdm(weights.items(), desc="baselines", unit="net"):
@@ -65,7 +65,7 @@ def measure_baselines(
 def pareto(
     searched: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Any]], families: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Every network that was measured: family, name, latency_ms, top1, and the float file's. families: of the baselines."""
+    """One row per network: family, name, latency_ms, top1, and both for the float file. families: of the baselines."""
     columns = ["latency_ms", "top1", "float_latency_ms", "float_top1"]
     rows = [{"family": "searched", "name": name} | {c: metrics.get(c) for c in columns} for name, metrics in searched.items()]
     rows += [
@@ -75,7 +75,7 @@ def pareto(
 
 
 def uniform_archs(space: Space) -> dict[str, Arch]:
-    """The smallest, a middle and the largest sub-network, with the same choice everywhere, at the largest resolution."""
+    """The smallest, a middle and the largest sub-network, each with the same choice everywhere, at the largest resolution."""
     picks = {"smallest": lambda n: 0, "middle": lambda n: n // 2, "largest": lambda n: n - 1}
     codes = np.array([[pick(len(gene.choices)) for gene in space.genes] for pick in picks.values()])
     archs = space.decode(codes, np.full(len(picks), space.resolutions[-1]))
@@ -90,10 +90,10 @@ def shrinking(
     test: Evaluator,
     val: Evaluator,
 ) -> pd.DataFrame:
-    """What progressive shrinking is worth: top-1 of sub-networks cut from the full network, after all phases, and of the same
-    networks trained alone (alone, by name, where they were), each with batch norm statistics of its own.
+    """The gain from progressive shrinking: top-1 of sub-networks cut from the full network (cut), after all phases (shrunk),
+    and trained alone, if they were (alone). Each has recalibrated batch norm statistics.
 
-    test, val: for the splits; the columns of the second are cut_val, shrunk_val, alone_val.
+    test, val: for the splits. Columns for val are cut_val, shrunk_val, alone_val.
     """
     rows = []
     for name, arch in archs.items():
@@ -111,8 +111,8 @@ def training_cost(
 ) -> pd.DataFrame:
     """Device hours for 1 to `MOST_TARGETS` targets: once for all, and each network trained alone.
 
-    supernet: metrics of the stages that run once; each: of those that run for every target; alone: of baselines. Without
-    baselines there is no second column. Hours of GPUs where there are any, else of CPU cores.
+    supernet: metrics of the stages that run once. each: of those that run for every target. alone: of baselines. Without
+    baselines there is no second column. Hours are of GPUs if any were used, otherwise of CPU cores.
     """
     key = "gpu_hours" if any("gpu_hours" in metrics for metrics in supernet) else "cpu_core_hours"
     once = sum(metrics.get(key, 0.0) for metrics in supernet)

@@ -1,7 +1,7 @@
-"""Starts a stage that trains with the launcher of the parameters: `python -m ofa_core.run.launch STAGE [OPTIONS]`.
+"""Starts a training stage with the launcher in the parameters: `python -m ofa_core.run.launch STAGE [OPTIONS]`.
 
-The launcher is python, or torchrun with its options. It is read here and not written into the commands of dvc.yaml: DVC runs a
-stage again when its command changes, and how a stage is started changes no result.
+The launcher is python, or torchrun with its options. It is not part of the commands in dvc.yaml, because DVC runs a stage
+again if its command changes. How a stage is started changes no result.
 """
 
 import os

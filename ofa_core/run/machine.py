@@ -1,6 +1,6 @@
 """Section `machine` of the parameters: how stages run on this machine, which changes no result.
 
-No stage tracks it, so it can be edited at any time: between two runs, after a kill, and while a stage runs.
+No stage tracks it, so it can be edited at any time, even while a stage runs.
 """
 
 from typing import Annotated

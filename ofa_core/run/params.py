@@ -1,7 +1,7 @@
-"""Typed, strict reading of params.yaml: one frozen dataclass a section, errors that name key, value and what is allowed.
+"""Typed, strict reading of params.yaml: one frozen dataclass per section; errors name key, value and what is allowed.
 
-The file is read by YAML 1.2's rules, as DVC reads it: `1e-3` is a number there, while YAML 1.1 readers make it a string.
-A section's dataclass stands beside the code it steers and is declared with `@section`.
+The file is read as YAML 1.2, as DVC reads it: `1e-3` is a number there, while YAML 1.1 readers make it a string.
+A section's dataclass is next to the code that uses it and is declared with `@section`.
 """
 
 import re
@@ -23,19 +23,19 @@ MOVED = {f"training.{key}": f"machine.{key}" for key in ("launcher", "tensorboar
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def section(cls: type[T]) -> type[T]:
-    """Makes a class a section: frozen, keyword-only, no key unknown or missing, no type converted in silence.
+    """Makes a class a section: frozen, keyword-only, no unknown or missing key, no silent conversion of types.
 
-    `__post_init__` may check what types cannot say; a ValueError it raises begins with the key's name and a colon.
+    `__post_init__` may check what types cannot express. A ValueError it raises begins with the key's name and a colon.
     """
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
     return dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
 
 
 class ParamsFile:
-    """A parameter file. Remembers which sections were read, so that a stage can tell whether they changed under it.
+    """A parameter file. Remembers which sections were read, so that a stage can tell whether they changed during its run.
 
-    text: what the file holds, where it is not to be read from the disk.
-    Raises ValueError, one line, when the file is missing, not YAML or not a mapping.
+    text: the content, instead of reading the file from disk.
+    Raises ValueError, one line, if the file is missing, not YAML or not a mapping.
     """
 
     def __init__(self, path: str | Path = "params.yaml", text: str | None = None) -> None:
@@ -47,9 +47,9 @@ class ParamsFile:
     @overload
     def read(self, name: str, kind: type[T]) -> T: ...
     @overload
-    def read(self, name: str, kind: object) -> Any: ...  # a Literal, say, which is no type to a type checker
+    def read(self, name: str, kind: object) -> Any: ...  # such as a Literal, not a type to type checkers
     def read(self, name: str, kind: Any) -> Any:
-        """The section `name` (dotted names reach inside sections) as a `kind`: a section's dataclass, or a key's type.
+        """The section `name` as a `kind`: a section's dataclass, or the type of a key inside it (dotted name).
 
         Raises ValueError, one line that names file, key, value and what is allowed.
         """
@@ -57,11 +57,11 @@ class ParamsFile:
         return self.peek(name, kind)
 
     def peek(self, name: str, kind: type[T]) -> T:
-        """As `read`, for a section that changes no result: it does not count as used, so it may change at any time."""
+        """Like `read`, for a section that changes no result. It does not count as used, so it may change at any time."""
         return parse(kind, self.raw(name), f"{self.path}: {name}")
 
     def raw(self, name: str) -> Any:
-        """The section as plain YAML values. Raises ValueError when it is missing."""
+        """The section as plain YAML values. Raises ValueError if it is missing."""
         value = self.content
         for i, part in enumerate(parts := name.split(".")):
             if not isinstance(value, Mapping) or part not in value:
@@ -70,7 +70,7 @@ class ParamsFile:
         return value
 
     def changed(self) -> list[str]:
-        """Names of sections read so far whose value in the file is another one now."""
+        """Names of the sections read so far whose value in the file has changed."""
         now = ParamsFile(self.path)
         return [name for name, value in self.used.items() if now.raw(name) != value]
 
@@ -81,7 +81,7 @@ def parse(kind: type[T], raw: Any, where: str) -> T:
         # Strict, but a YAML list may be a tuple: the rules of pydantic's JSON mode.
         return TypeAdapter(kind).validate_json(_to_json(raw, where), strict=True)
     except ValidationError as error:
-        # A key that is written wrong is unknown and missing: what stands in the file is told first.
+        # A misspelt key is both unknown and missing. The one in the file is reported first.
         first = min(error.errors(include_url=False), key=lambda found: found["type"] not in UNKNOWN)
         raise ValueError(_message(where, first, error.error_count() - 1)) from None
 
@@ -96,7 +96,7 @@ def _message(where: str, error: Any, others: int) -> str:
         return f"{where}{key}: unknown key{f'; it is {MOVED[name]} now' if name in MOVED else ''}{more}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
-        separator = "." if re.match(r"[\w.\[\]]+: ", message) else ": "  # the message begins with a key, or not
+        separator = "." if re.match(r"[\w.\[\]]+: ", message) else ": "  # does the message begin with a key?
         return f"{where}{key}{separator}{message}{more}"
     return f"{where}{key}: {error['input']!r}: {message[0].lower()}{message[1:]}{more}"
 

@@ -1,4 +1,4 @@
-"""Where the pipeline's files lie, relative to the repository's root, where DVC runs the stages."""
+"""Paths of the pipeline's files, relative to the repository root, where DVC runs the stages."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ DATASET = BUILD / "data/classification.npz"
 
 
 DATASET_FACTS = BUILD / "data/dataset.json"
-"""What a data set is called, its licence and its classes, for stages that need no images."""
+"""A data set's name, licence and classes, for stages that need no images."""
 
 
 SUPERNET = BUILD / "supernet"
@@ -63,7 +63,7 @@ SUFFIXES = {
     "torch": ".safetensors",
     "labels": ".labels.txt",
 }
-"""What follows a model's name in the name of its file, by kind of file; the same in export folders and in a release."""
+"""The end of a model file's name, by kind of file. It is the same in export folders and in a release."""
 
 
 DETAILS = "_details.json"
@@ -71,12 +71,12 @@ DETAILS = "_details.json"
 
 
 def supernet(phase: str) -> Path:
-    """The weights after a training phase; `full` is the full network's."""
+    """The weights after a training phase; `full`: of the full network."""
     return SUPERNET / f"{phase}.safetensors"
 
 
 def predictor(of: str = "top1") -> Path:
-    """The accuracy predictor; `int8_top1`: of networks with 8 bits, where any were measured."""
+    """The accuracy predictor; `int8_top1`: for 8-bit networks, if any were measured."""
     return PREDICTORS / f"{of}.npz"
 
 
@@ -96,7 +96,7 @@ def specialized(target: str) -> Path:
 
 
 def specialized_file(target: str, quantization: str) -> Path:
-    """A target's network to be quantised after training (post), or trained with quantisation (aware)."""
+    """A target's network, to be quantised after training (post) or trained with quantisation (aware)."""
     return specialized(target) / f"{quantization}.safetensors"
 
 

@@ -1,7 +1,7 @@
-"""What every pipeline stage shares: parameters, inputs that must not change under it, a work folder to resume from.
+"""What every pipeline stage shares: parameters, inputs that must not change during the run, a work folder to resume from.
 
-DVC hashes a stage's dependencies after its command has ended, so an input edited meanwhile would be recorded as what the
-outputs were made from. `Stage` hashes inputs, code and parameters when they are read and fails when they differ at the end.
+DVC hashes a stage's dependencies after its command has ended. It would record an input that was edited during the run.
+`Stage` therefore hashes inputs, code and parameters when it reads them, and fails if they differ at the end.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 
 METRICS = ("top1", "lowest_top1", "loss", "rmse_points", "mape", "latency_ms")
-"""What `dvc metrics show` lists, few enough to fit a terminal; each name has one unit in all stages.
+"""What `dvc metrics show` lists: few enough to fit a terminal. Each name has one unit in all stages.
 
 top1         share of images, 0..1: of the largest sub-network, of a target's network, of its uint8 file, or of the best
              sub-network that was measured
-lowest_top1  the same of the worst sub-network that was measured
+lowest_top1  the same for the worst sub-network that was measured
 loss         of training, mean of the last steps
 rmse_points  of predicted top1, in points of 100
 mape         of predicted latencies, mean absolute error as a share
@@ -41,11 +41,11 @@ class Stage:
         self._hashes = {path: files.md5(path) for path in _code()}
 
     def machine(self) -> MachineParams:
-        """Section `machine`, which changes no result: it may be edited while the stage runs, and names no work folder."""
+        """Section `machine`. It changes no result, may be edited during a run, and does not affect the work folder."""
         return self.params.peek("machine", MachineParams)
 
     def input(self, path: Path) -> Path:
-        """Declares a file or folder the stage reads; returns it. Raises ValueError when it does not exist."""
+        """Declares a file or folder that the stage reads; returns it. Raises ValueError if it does not exist."""
         for file in _expand(path):
             self._hashes[file] = files.md5(file)
         return path
@@ -58,14 +58,14 @@ class Stage:
         files.write_json(paths.report(stage, item or None, paths.DETAILS), {k: v for k, v in values.items() if k not in found})
 
     def report(self, name: str, item: str | None = None) -> dict[str, Any]:
-        """Declares the report of another stage, or of one item of it, as inputs; returns its metrics and details together."""
+        """Declares the report of another stage, or of one of its items, as input; returns its metrics and details together."""
         both = [self.input(paths.report(name, item, suffix)) for suffix in (".json", paths.DETAILS)]
         return {key: value for path in both for key, value in files.read_json(path).items()}
 
     def reports(self, name: str) -> dict[str, dict[str, Any]]:
         """Declares the reports of all items of another stage as inputs; returns them by item, as `report` does.
 
-        Raises ValueError when there are none.
+        Raises ValueError if there are none.
         """
         folder = self.input(paths.REPORTS / name)
         found = sorted(folder.glob(f"*{paths.DETAILS}"))
@@ -74,9 +74,9 @@ class Stage:
         return {item: self.report(name, item) for item in (path.name.removesuffix(paths.DETAILS) for path in found)}
 
     def pinned(self, path: Path, md5: str | None, key: str) -> Path:
-        """Declares an input from outside of the pipeline, whose MD5 the parameter `key` gives; returns it.
+        """Declares an input from outside the pipeline, whose MD5 is the parameter `key`; returns it.
 
-        Raises ValueError, naming the key, for a file that is missing or another one.
+        Raises ValueError, naming the key, if the file is missing or has another MD5.
         """
         found = files.md5(self.input(path))
         if found != md5:
@@ -87,9 +87,9 @@ class Stage:
     def work_folder(self, owner: bool = True) -> Iterator[Path]:
         """A folder for checkpoints, the same whenever the stage runs with these parameters, inputs and code.
 
-        Call it after all parameters and inputs were read. The folder is deleted when the block ends without an exception, and
-        locked meanwhile: raises ValueError when another process works in it. owner: False in the further processes of one run,
-        which neither lock nor delete it.
+        Call it after reading all parameters and inputs. The folder is locked inside the block: raises ValueError if another
+        process works in it. It is deleted if the block ends without an exception. owner: False in the other processes of a
+        run, which neither lock nor delete it.
         """
         content = {str(path): digest for path, digest in self._hashes.items()} | {"params": self.params.used}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -108,7 +108,7 @@ class Stage:
             shutil.rmtree(folder)
 
     def check_unchanged(self) -> None:
-        """Raises ValueError that names the inputs, code files or parameters that are not what they were."""
+        """Raises ValueError that names the inputs, code files or parameters that have changed."""
         changed = [str(path) for path, digest in self._hashes.items() if not path.is_file() or files.md5(path) != digest]
         changed += [f"{self.params.path}: {name}" for name in self.params.changed()]
         if changed:
@@ -117,9 +117,9 @@ class Stage:
 
 @contextmanager
 def running(name: str) -> Iterator[Stage]:
-    """A stage's run, `name` as DVC names it (stage or stage@item).
+    """One run of a stage; `name` is DVC's (stage or stage@item).
 
-    Raises ValueError when its inputs changed meanwhile. One that names a parameter is passed on with the file's name before it.
+    Raises ValueError if its inputs changed meanwhile. If a ValueError names a parameter, the file's name is put before it.
     """
     stage = Stage(name)
     try:
@@ -143,9 +143,9 @@ def exit_cleanly(main: Callable[[], None]) -> None:
 
 
 def _code() -> list[Path]:
-    """The repository's modules that this process has imported and that can change a result, which those beside this one cannot.
+    """The repository's modules that this process has imported, except those next to this one, which change no result.
 
-    Relative to the working folder, where they lie below it.
+    Relative to the working folder; modules outside it are left out.
     """
     here, found = Path.cwd(), []
     for name, module in list(sys.modules.items()):

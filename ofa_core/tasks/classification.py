@@ -1,4 +1,4 @@
-"""Classification: one label an image, one vector of probabilities out."""
+"""Classification: one label per image, one vector of probabilities out."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 PROBABILITIES = "probabilities"
 RANKS = 5
-"""Most probable classes that are kept of an image: what top-5 accuracy counts, and what is shown."""
+"""Number of most probable classes kept per image: those that top-5 accuracy counts and that are shown."""
 
 
 class Classification(Task):
     """Labels (n,) are indices of classes. Networks give logits (n, classes), files probabilities (n, classes).
 
-    Answers (n, 5) are the most probable classes, best first, or all where there are fewer. Equal probabilities, which 8-bit
-    outputs often have, stand in the order of the classes.
+    Answers (n, 5) are the most probable classes, best first; all of them if there are fewer. Classes with equal probabilities,
+    common in 8-bit outputs, keep the order of the classes.
     """
 
     name = "classification"
@@ -29,7 +29,7 @@ class Classification(Task):
     agreement_name = "same_top1"
 
     def loss(self, outputs: "Tensor", labels: "Tensor", label_smoothing: float) -> "Tensor":
-        """Cross entropy of logits (b, classes) against labels (b,), which share `label_smoothing` with all classes."""
+        """Cross entropy of logits (b, classes) against labels (b,). `label_smoothing` is spread over all classes."""
         from torch.nn import functional
 
         return functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
@@ -49,7 +49,7 @@ class Classification(Task):
         return math.log(classes)
 
     def network_score(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> float:
-        """Share of images whose largest logit is their label's."""
+        """Share of images for which the label has the largest logit."""
         right = count = 0
         for logits, labels in batches:
             right += int((logits.argmax(1).cpu() == labels).sum())
@@ -78,7 +78,7 @@ class Classification(Task):
         return float((a[:, 0] == b[:, 0]).mean())
 
     def report(self, outputs: Outputs, labels: Sequence[str]) -> dict[str, Any]:
-        """top: the most probable classes of an image, best first; of each its index, label and probability (0..1)."""
+        """top: the most probable classes of an image, best first, each with index, label and probability (0..1)."""
         [probabilities], [best] = outputs[PROBABILITIES], self.answers(outputs)
         return {"top": [{"index": int(i), "label": labels[i], "probability": float(probabilities[i])} for i in best]}
 

@@ -1,4 +1,4 @@
-"""Accuracies of sub-networks with 8 bits: simulated against those of exported files, and what is learnt of them."""
+"""Accuracies of 8-bit sub-networks: simulated against exported files, and the predictor fitted to them."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.small_training import SPACE, fresh, train_supernet
 
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SuperNetwork, Evaluator]:
-    """Trained a little on real images, so that accuracies are far from chance."""
+    """Trained a little on real images, so accuracies are far from chance."""
     net, train = fresh(), Images(dataset, "train")
     schedule = Schedule(epochs=8, warmup_epochs=0, lr=0.1)
     train_supernet(net, train, tmp_path_factory.mktemp("net"), schedule=schedule, resolutions=[20])

@@ -1,4 +1,4 @@
-"""Stock networks, networks trained one by one, and what the stage compare makes of them."""
+"""Stock networks, networks trained one by one, and their comparison in the stage compare."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from tests.small_training import MACHINE, SHARED, SPACE, fresh
     [("mobilenet_v2", 300.8, 3504872), ("mobilenet_v3_large", 216.6, 5483032), ("mobilenet_v3_small", 56.5, 2542856)],
 )
 def test_stock_networks_have_their_published_size(family: str, macs: float, params: int) -> None:
-    """Parameters as torchvision's models of the same names have them; MACs as published, rounded to 0.1 million."""
+    """Parameters as in torchvision's models of the same names. MACs as published, rounded to 0.1 million."""
     layers = stock_layers(family, 1.0, 224, 1000)
     assert round(sum(layer.macs for layer in layers) / 1e6, 1) == macs
     assert sum(layer.params for layer in layers) == params
@@ -54,7 +54,7 @@ PARAMS = TrainBaselinesParams(
 
 
 def test_baselines_are_trained_once(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage that was killed after the first network does not train it again."""
+    """A stage killed after the first network does not train it again."""
     evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), 64, seed=0)
     networks = baseline_layers(PARAMS, SPACE, 10)
     assert networks["alone"] == SPACE.layers(SPACE.smallest(24), 10)

@@ -49,7 +49,7 @@ def export(folder: Path, arch: Arch, monkeypatch: pytest.MonkeyPatch) -> dict:
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of a small network whose preprocessing begins with a shorter side of 32 pixels."""
+    """A release of a small network. Its preprocessing first resizes the shorter side to 32 pixels."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as monkeypatch:
         description = export(folder, SPACE.smallest(24), monkeypatch)
@@ -63,7 +63,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders of CIFAR-10, 3 images of 3 classes; one in 60 x 40 pixels."""
+    """Class folders of CIFAR-10, 3 images of 3 classes; one has 60 x 40 pixels."""
     root = tmp_path_factory.mktemp("photos") / "test"
     with Tree(shared_data("images/cifar10_jpg.zip")) as tree:
         for label in ("bird", "ship", "truck"):
@@ -76,7 +76,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pixels(path: Path, shorter_side: int | None = 32) -> np.ndarray:
-    """What the manifest says, in Pillow's words: (24, 24, 3)."""
+    """The manifest's preprocessing, done with Pillow: (24, 24, 3)."""
     image = decode(path.read_bytes())
     if shorter_side:
         image = centre(image, shorter_side, (shorter_side, shorter_side))
@@ -84,7 +84,7 @@ def pixels(path: Path, shorter_side: int | None = 32) -> np.ndarray:
 
 
 def expected(model: Path, photos: Path, shorter_side: int | None = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and labels of the class folders, in order of the names."""
+    """Probabilities and labels of the class folders, in order of names."""
     paths = sorted(path for path in photos.rglob("*") if path.is_file())
     images = np.stack([pixels(path, shorter_side) for path in paths])
     return TFLiteModel(model).predict(images), np.array([CLASSES.index(path.parent.name) for path in paths])
@@ -102,13 +102,13 @@ def test_eval_of_class_folders(capsys, release, photos, name):
     assert found["top5"] == (ranked[:, :5] == labels[:, None]).any(1).mean()
     code, out, _ = ofa(capsys, "eval", str(release / name), "--data", str(photos))
     assert out == f"top1 {found['top1']:.2%}, top5 {found['top5']:.2%} of 10 images\n"
-    # The same from the folder above, whose test split it is.
+    # The same from the folder above: this is its test split.
     _, out, _ = ofa(capsys, "eval", str(release / name), "--data", str(photos.parent), "--json")
     assert json.loads(out) == found | {"split": "test", "data": str(photos.parent)}
 
 
 def test_eval_of_a_table(capsys, release, photos, tmp_path):
-    """labels.csv, in an archive, with the labels that the model gives: all are right."""
+    """labels.csv, in an archive, with the model's own answers: all are right."""
     model = release / "demo.tflite"
     probabilities, _ = expected(model, photos)
     names = sorted(path for path in photos.rglob("*") if path.is_file())
@@ -170,7 +170,7 @@ def test_bench(capsys, release):
 
 @pytest.fixture
 def bad(tmp_path, photos, release):
-    """A folder of things that cannot be used, as the current one."""
+    """The current folder, with unusable files."""
     (tmp_path / "text.tflite").write_text("text")
     (tmp_path / "half.tflite").write_bytes((release / "demo.tflite").read_bytes()[:5000])
     (tmp_path / "zeros.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
@@ -237,7 +237,7 @@ def test_bad_input_is_one_line(capsys, monkeypatch, bad, photos, arguments, mess
 
 @pytest.mark.parametrize("task", ["detection", ["classification"], None])
 def test_a_task_that_is_not_known_is_one_line(capsys, release, photos, tmp_path, task):
-    """What its outputs mean would be a guess."""
+    """The meaning of its outputs would be a guess."""
     shutil.copytree(release, tmp_path / "release")
     manifest = tmp_path / "release/manifest.json"
     content = files.read_json(manifest)
@@ -255,7 +255,7 @@ def test_a_task_that_is_not_known_is_one_line(capsys, release, photos, tmp_path,
 
 
 def test_released_labels_and_folders_of_another_set(capsys, release, tmp_path):
-    """Without labels beside the model the class folders must be as many as its outputs."""
+    """Without a labels file, there must be one class folder per output."""
     (tmp_path / "m.tflite").write_bytes((release / "demo.tflite").read_bytes())
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -266,7 +266,7 @@ def test_released_labels_and_folders_of_another_set(capsys, release, tmp_path):
 
 
 def test_the_release_of_own_images(tmp_path, monkeypatch):
-    """Stage checksum on an untrained network: the manifest names the folder, no licence, and how images become squares."""
+    """Stage checksum on an untrained network: the manifest has the folder, no licence, and how images are made square."""
     export(tmp_path, SPACE.smallest(24), monkeypatch)
     for target in ("fast", "medium", "accurate"):
         shutil.copytree(paths.exported("demo"), paths.exported(target))
@@ -286,7 +286,7 @@ def test_the_release_of_own_images(tmp_path, monkeypatch):
 
 
 def test_published_photos(capsys, release, tmp_path):
-    """The table of the shared photos is read; its classes are more than the model's."""
+    """The table of the shared photos is read. It has more classes than the model."""
     archive = shared_data("images/imagenet_photos.zip")
     code, _, err = ofa(capsys, "eval", str(release / "demo.tflite"), "--data", str(archive))
     assert code == 2

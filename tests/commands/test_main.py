@@ -50,7 +50,7 @@ def test_every_command_has_help_and_json(capsys, command):
 
 
 def actions(command):
-    """The arguments of a command, as argparse has them."""
+    """The arguments of a command, as argparse actions."""
     [commands] = (action for action in cli.build_parser(command)._actions if action.dest == "command")
     return commands.choices[command]._actions
 
@@ -82,7 +82,7 @@ def test_choices_are_those_of_the_code(capsys, command, flag, allowed):
 
 
 def test_choices_of_formats(capsys):
-    """Several in one argument, which argparse has no choices for."""
+    """Several in one argument: argparse has no choices for that."""
     assert ", ".join(get_args(Format)) in " ".join(ofa(capsys, "export", "--help")[1].split())
 
 
@@ -91,7 +91,7 @@ def test_version(capsys):
 
 
 def test_help_loads_nothing_heavy():
-    """In a process of its own: the entry point and the help of every command."""
+    """In a new process: the entry point and the help of every command."""
     program = (
         "import sys; from ofa_core.commands import COMMANDS; from ofa_core.commands.main import build_parser;"
         "build_parser().format_help(); light = set(sys.modules); [build_parser(name) for name in COMMANDS];"

@@ -21,7 +21,7 @@ def ofa_search(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A predictor of ofa_small that holds large networks to be good."""
+    """A predictor of ofa_small that favours large networks."""
     space = get_space("ofa_small", resolutions=(20, 28))
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(40)]

@@ -1,4 +1,4 @@
-"""Full-integer files from ranges of ours: every scale is the network's, and torch simulates what the kernels compute."""
+"""Full-integer files from our own ranges: every scale is the network's, and torch simulates the kernels."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def network_of(name, width_mult, resolution):
 def test_every_scale_in_the_file_is_the_networks(family):
     network, resolution = network_of(*family), family[2]
     trained = calibrate(network, random_images(8, resolution), "minmax", "composed")
-    # As training leaves them: any numbers.
+    # Arbitrary numbers, as after training.
     rng = np.random.default_rng(0)
     trained = {name: tuple(sorted(np.float32(b) * rng.uniform(0.5, 1.5) for b in bounds)) for name, bounds in trained.items()}
     trained["image"] = calibrate(network, random_images(1, resolution), "minmax", "composed")["image"]
@@ -76,7 +76,7 @@ def test_channels_without_weights_have_the_converters_least_scale():
         expand = network.parts["block_1"].expand
         expand.weight[3], expand.bn.bias[3] = 0, 0
         expand.weight[4] *= 1e-12
-        expand.bn.bias[4] = 3  # an integer of more than 31 bits by the least scale
+        expand.bn.bias[4] = 3  # more than 31 bits with the least scale
     images = random_images(8, 20)
     ranges = calibrate(network, images, "minmax", "composed")
     check_scales(compare_scales(convert_integer(network, ranges), FakeQuantized(network, ranges)))
@@ -91,7 +91,7 @@ def test_torch_simulates_the_file(form):
     found = compare_simulation(simulation, content, images, TASK)
     steps = drift(simulation, content, images)
     assert set(steps) == set(ranges) - {"image"}
-    # A convolution is the simulation's to the step; what follows passes differences on, see docs/export.md.
+    # A convolution equals the simulation to the step. Later layers pass differences on: see docs/export.md.
     assert steps["first_conv.sum"]["same_values"] > 0.99
     assert steps["first_conv.sum"]["largest_steps"] <= 1
     assert steps["first_conv"]["largest_steps"] <= 2
@@ -99,7 +99,7 @@ def test_torch_simulates_the_file(form):
     for agreed in found.values():
         assert agreed["same_top1"] > 0.7
         assert agreed["largest_steps"] < 30
-    # It is nearer to the file than the network is.
+    # It is closer to the file than the network is.
     with torch.no_grad():
         exact = network(normalised(images)).softmax(1).numpy()
         simulated = simulation(normalised(images)).softmax(1).numpy()
@@ -122,7 +122,7 @@ def test_layers_that_stay_float_are_float_in_the_simulation():
     simulation = FakeQuantized(network, ranges, keep_float=everything).eval()
     brighter = normalised(images) + 1 / 255
     with torch.no_grad():
-        expected = network(brighter).clamp(*ranges["classifier"])  # what is left is the rounding of image and logits
+        expected = network(brighter).clamp(*ranges["classifier"])  # only image and logits are rounded
         np.testing.assert_allclose(simulation(normalised(images)), expected, atol=0.05)
 
 

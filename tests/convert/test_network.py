@@ -29,7 +29,7 @@ NETWORKS = [("ofa_small", None, 20), ("ofa_small_se", None, 28), ("ofa_proxyless
 
 
 def make_network(name, width_mult, resolution, seed=0, classes=10):
-    """A small sub-network with the batch norms of a trained one and logits that tell images apart."""
+    """A small sub-network with the batch norms of a trained one and logits that differ between images."""
     space = get_space(name, width_mult=width_mult, resolutions=[resolution])
     torch.manual_seed(seed)
     arch = space.smallest()  # the shallowest: conversion takes time
@@ -54,7 +54,7 @@ def make_network(name, width_mult, resolution, seed=0, classes=10):
 
 
 def conversion(**changes):
-    """Parameters of a conversion that untrained networks meet."""
+    """Parameters of a conversion that untrained networks pass."""
     values = {"formats": ("uint8", "float"), "hard_swish": "composed", "background": False, "keep_float": ()}
     values |= {"calibration": "minmax", "max_float_difference": 1e-5}
     values |= {"min_kernel_agreement": 0.0, "min_simulation_agreement": 0.0}
@@ -62,7 +62,7 @@ def conversion(**changes):
 
 
 def random_images(count, resolution, seed=0):
-    """Noise over slopes of colour: pure noise looks the same to a random network whatever its seed."""
+    """Noise over colour gradients: to a random network, pure noise looks the same for every seed."""
     rng, ramp = np.random.default_rng(seed), np.linspace(-1, 1, resolution)
     colour, down, right = rng.uniform(-1, 1, (3, count, 1, 1, 3))
     images = (
@@ -96,7 +96,7 @@ def test_float_tflite_and_onnx_agree_with_torch(exported):
     _, network, resolution, whole = exported
     images = random_images(4, resolution)
     expected = torch_probabilities(network, images)
-    assert expected.std() > 0.01  # they say something
+    assert expected.std() > 0.01  # not constant
     np.testing.assert_allclose(TFLiteModel(convert_float(whole)).predict(images), expected, rtol=0, atol=1e-5)
     content = export_onnx(network, resolution)
     session = onnxruntime.InferenceSession(content)
@@ -117,7 +117,7 @@ def test_uint8_takes_bytes_and_gives_probabilities(exported):
     images = random_images(16, resolution, seed=1)
     expected, got = torch_probabilities(network, images), model.predict(images)
     np.testing.assert_allclose(got.sum(1), 1, atol=10 / 256)
-    # Untrained narrow networks are hard to quantise (0.8 to 0.95 is usual); a wrong scale or layout leaves nothing.
+    # Untrained narrow networks quantise badly (0.8 to 0.95 is usual). A wrong scale or layout gives about 0.
     assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.6
     assert {str(np.dtype(t["dtype"])) for t in model.interpreter.get_tensor_details()} <= {"uint8", "int8", "int32"}
     weights = [t for t in model.interpreter.get_tensor_details() if len(t["quantization_parameters"]["scales"]) > 1]
@@ -208,7 +208,7 @@ def test_onnx_is_tidy():
 
 @functools.cache
 def files_of_a_network():
-    """The uint8, the float and the ONNX file; the network stays as it was."""
+    """The uint8, the float and the ONNX file. The network is unchanged."""
     network = make_network("ofa_small_se", None, 20)
     uint8_file = integer(network, random_images(4, 20))
     before = copy.deepcopy(network.train().state_dict())

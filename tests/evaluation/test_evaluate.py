@@ -1,4 +1,4 @@
-"""The last evaluation of released files."""
+"""The final evaluation of released files."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ofa_core.tasks.registry import get_task
 
 
 def test_score_counts_every_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a file with random weights, on all cores in small parts, against torch's own order of classes."""
+    """A file with random weights, on all cores in small parts, against torch's order of classes."""
     monkeypatch.setattr(evaluation, "BATCH", 5)
     space = get_space("ofa_small", 0.5)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Export of every format: what is in the files, the gates before they are written, and that their bytes repeat."""
+"""Export of every format: content of the files, gates before they are written, and reproducible bytes."""
 
 import functools
 import hashlib
@@ -43,7 +43,7 @@ FORMATS = ("uint8", "int8", "dynamic", "float16", "float", "saved_model", "froze
 
 @functools.cache
 def everything():
-    """A network, and all that is made of it."""
+    """A network, and everything made from it."""
     network = make_network("ofa_small_se", None, 20)
     params, images = conversion(formats=FORMATS), random_images(12, 20, seed=1)
     return network, export_network(network, CLASSES, params, "composed", random_images(8, 20), images, b"weights", task=TASK)
@@ -64,7 +64,7 @@ def test_every_format_computes_what_torch_computes(tmp_path):
     assert sizes["float16"] < 0.7 * sizes["float"]
     assert max(sizes["uint8"], sizes["dynamic"]) < 0.6 * sizes["float"]
 
-    # A SavedModel as its user loads it.
+    # A SavedModel, loaded as a user does.
     zipfile.ZipFile(io.BytesIO(exported.content["saved_model"])).extractall(tmp_path)
     loaded = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     images = random_images(2, 20, seed=2)
@@ -143,7 +143,7 @@ def test_some_layers_may_stay_float():
     whole, ranges = tf_network(network), calibrate(network, calibration, "minmax", "composed")
     content = convert_integer(network, ranges, keep_float=names)
     kept = compare(network, whole, {"uint8": content}, images, TASK)["uint8"]["largest_difference"]
-    assert kept < 0.2 * exported.report["to_torch"]["uint8"]["largest_difference"]  # the input's rounding is left
+    assert kept < 0.2 * exported.report["to_torch"]["uint8"]["largest_difference"]  # the input is still rounded
     model = TFLiteModel(convert_integer(network, ranges, io="int8", keep_float=("block_1",)))
     assert model.input_details["dtype"] == np.int8
     block = [t for t in model.interpreter.get_tensor_details() if t["name"].startswith("block_1/")]
@@ -159,7 +159,7 @@ def test_errors_of_layers_tell_where_the_loss_is():
     rows = exported.layers
     assert list(dict.fromkeys(row["layer"] for row in rows)) == [layer.name for layer in network.active]
     assert all(5 < row["sqnr_db"] < 70 and row["scale"] > 0 for row in rows)
-    # Weights rounded to whole steps of a coarse grid in one layer: the loss begins there.
+    # Weights of one layer are rounded to a coarse grid: the loss begins there.
     images, calibration = random_images(8, 20, seed=1), random_images(8, 20)
     broken = make_network("ofa_small_se", None, 20)
     weight = broken.parts["block_2"].project.weight.data
@@ -209,7 +209,7 @@ def test_background_never_wins_and_changes_nothing_else():
     files_of = (convert_integer(net, calibrate(net, calibration, "minmax", "composed")) for net in (network, wider))
     integer = [TFLiteModel(content) for content in files_of]
     scales = [sorted(t["quantization"][0] for t in model.interpreter.get_tensor_details())[-5:] for model in integer]
-    np.testing.assert_allclose(*scales, rtol=1e-6)  # the output range is not wrecked
+    np.testing.assert_allclose(*scales, rtol=1e-6)  # the output range is intact
     np.testing.assert_array_equal(integer[1].predict(images).argmax(1) - 1, integer[0].predict(images).argmax(1))
     exported = export_network(network, CLASSES, conversion(background=True), "composed", calibration, images, task=TASK)
     assert exported.classes == ("background", *CLASSES)
@@ -246,7 +246,7 @@ def origin(space):
 
 
 def arch_of(space, network):
-    """The architecture that `make_network` drew."""
+    """The architecture drawn by `make_network`."""
     sampled = space.sample(np.random.default_rng(0))
     arch: Arch = replace(space.smallest(20), ks=sampled.ks, e=sampled.e)
     assert space.layers(arch, 10) == network.active
@@ -288,7 +288,7 @@ def test_the_stage_writes_all_or_nothing(monkeypatch, capsys, stage_folder):
     assert len(scales) == 1 + sum(report["scales"][kind] for kind in ("activation", "weights", "bias"))
     assert all(line.endswith(",True") for line in scales[1:])
     assert report["released"] == "post"
-    # A network with NaN in it leaves what was there before.
+    # A network with NaN leaves the old files in place.
     before = files.md5(stage_folder / paths.exported_file("demo", "uint8"))
     spoil(stage_folder / paths.specialized_file("demo", "post"))
     code, line = run()
@@ -310,7 +310,7 @@ def digests():
 
 
 def test_bytes_are_the_same_in_another_process_and_folder(tmp_path):
-    # This process has built other networks before; the other one builds nothing else.
+    # This process has built other networks before. The other one builds only this.
     program = f"import sys; sys.path.insert(0, {str(REPO)!r}); from tests.export.test_formats import digests; print(digests())"
     command = [sys.executable, "-c", program]
     other = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Layers left in float by choice: errors as the files have them, latencies and bounds that are heeded."""
+"""The choice of float layers: its errors equal those of the files, and it respects latencies and bounds."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def ranges_of(net):
 
 
 def choose(net, params=PARAMS, keep_float=(), slower=1.1):
-    """Every file but the first that is asked for takes `slower` times as long."""
+    """Every timed file but the first takes `slower` times as long."""
     sizes = []
 
     def timed(contents):
@@ -45,7 +45,7 @@ def test_layers_are_chosen_and_the_file_is_nearer_to_float():
     with_weights = tuple(layer.name for layer in net.active if layer.params)
     files = [convert_integer(net, ranges_of(net), keep_float=names) for names in ((), mixed.keep_float, with_weights)]
     whole, chosen, least = (np.square(TFLiteModel(file).predict(IMAGES) - exact).mean() for file in files)
-    # Rounding the image itself is most of the error of a network with random weights; of the rest little is left.
+    # With random weights, rounding the image is most of the error. Little of the rest is left.
     assert chosen - least < 0.3 * (whole - least)
 
 

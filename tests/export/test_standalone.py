@@ -1,4 +1,4 @@
-"""`ofa export` of published networks and of ours: real weights and photos, the folder it makes, and bad input."""
+"""`ofa export` of published and our own networks: real weights and photos, the folder it makes, and bad input."""
 
 import csv
 import functools
@@ -42,7 +42,7 @@ def published():
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory):
-    """Every second photo in a .zip archive, to calibrate with; the others are scored."""
+    """Every second photo in a .zip archive, for calibration. The others are scored."""
     path = tmp_path_factory.mktemp("photos") / "half.zip"
     names, contents, _ = photos()
     with zipfile.ZipFile(path, "w") as archive:
@@ -64,7 +64,7 @@ def exported(half, tmp_path_factory):
 
 
 def predictions(path, pixels=None):
-    """Probabilities of all photos, by the file and the preprocessing that lie in its folder."""
+    """Probabilities of all photos, from the file and the preprocessing in its folder."""
     classifier = Classifier(path)
     if pixels is None:
         pixels = np.stack([classifier.pixels(content) for content in photos()[1]])
@@ -72,14 +72,14 @@ def predictions(path, pixels=None):
 
 
 def test_published_network_on_photos(exported, capsys):
-    """float: torch's class on every photo; uint8: at most 1.5 points below on photos it was not calibrated with."""
+    """float: torch's class on every photo. uint8: at most 1.5 points below, on photos not used for calibration."""
     labels = photos()[2]
     pixels, exact = predictions(exported / "plain/model_float.tflite")
     assert pixels.shape == (300, 112, 112, 3)
     net = load_specialized(*published())
     with torch.no_grad():
         expected = net(to_input(pixels)).softmax(1).numpy()
-    assert (expected.argmax(1) == labels).sum() == 151  # as its origin says
+    assert (expected.argmax(1) == labels).sum() == 151  # as published
     np.testing.assert_array_equal(exact.argmax(1), expected.argmax(1))
     np.testing.assert_allclose(exact, expected, rtol=0, atol=1e-5)
 
@@ -173,7 +173,7 @@ def test_our_own_network(capsys, ours):
     [entry] = json.loads((ours / "out/manifest.json").read_text())["models"]
     assert entry["preprocessing"]["crop"] is None
     assert entry["arch"]["r"] == 20
-    assert export_ours(capsys, ours, "--formats", "float")[0] == 0  # takes the place of the earlier one
+    assert export_ours(capsys, ours, "--formats", "float")[0] == 0  # replaces the earlier one
     assert not (ours / "out/model.tflite").exists()
 
 

@@ -1,4 +1,4 @@
-"""`pip install .` without extras, in a virtual environment of its own: what runs there, and what says which extra it needs."""
+"""`pip install .` without extras, in a new virtual environment: what runs, and what names the extra it needs."""
 
 import json
 import os
@@ -17,9 +17,9 @@ RELEASE = REPO / "release"
 MODEL = RELEASE / "ofa-fast.tflite"
 LABELS = (RELEASE / "ofa-fast.labels.txt").read_text().splitlines()
 CLASSES = [label for label in LABELS if "/" not in label][:2]
-"""Those that can be a folder's name."""
+"""Those that can be a folder name."""
 UNREACHABLE = ("connection broken", "Failed to establish a new connection", "Temporary failure in name resolution")
-"""What pip says without a network."""
+"""pip's message without a network."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The process's own without what would show it the repository."""
+    """That of the process, without what exposes the repository."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
@@ -54,7 +54,7 @@ def ofa(programs: Path, folder: Path, *arguments: object) -> subprocess.Complete
 
 
 def passed(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command printed."""
+    """A command's output."""
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -108,7 +108,7 @@ def test_a_model_is_run(bare: Path, photos: Path) -> None:
 
 
 def test_the_environment_gives_the_same_answers(bare: Path, photos: Path) -> None:
-    """As the one the tests run in."""
+    """As that of the tests."""
     image = photos / CLASSES[1] / "1.png"
     here = [sys.executable, "-m", "ofa_core.commands.main", "predict", MODEL, image, "--json"]
     expected = subprocess.run(here, cwd=REPO, capture_output=True, text=True, check=True)
@@ -116,7 +116,7 @@ def test_the_environment_gives_the_same_answers(bare: Path, photos: Path) -> Non
 
 
 def test_costs_and_scores(bare: Path, tmp_path: Path) -> None:
-    """The table of published networks, which `ofa score` compares with, is in the package."""
+    """The package has the table of published networks that `ofa score` compares with."""
     assert "total" in passed(ofa(bare, tmp_path, "cost", "ofa_mbv3", "--smallest"))
     assert "points" in passed(ofa(bare, tmp_path, "score", "--latency-ms", 30, "--top1", 0.7))
     assert "ofa_resnet50" in passed(ofa(bare, tmp_path, "fetch", "--list")).split()

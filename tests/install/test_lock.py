@@ -1,4 +1,4 @@
-"""pyproject.toml, the lock files and the extras that commands name agree with each other."""
+"""pyproject.toml, the lock files and the extras named by commands agree with each other."""
 
 import re
 import tomllib
@@ -20,7 +20,7 @@ def normal(name: str) -> str:
 
 
 def pins() -> dict[str, str]:
-    """Version by package of all that is installed with torch's CPU build."""
+    """Version by package of everything installed with torch's CPU build."""
     text = "".join((REPO / name).read_text() for name in LOCKS[:2])
     return {normal(name): version for name, version in re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", text)}
 
@@ -55,7 +55,7 @@ def test_a_plain_installation_needs_three_packages() -> None:
 
 
 def test_extras_are_those_of_the_commands() -> None:
-    """What `ofa` advises to install brings what was missing; tensorflow-cpu is the module tensorflow."""
+    """The extra that `ofa` advises brings the missing module. tensorflow-cpu is the module tensorflow."""
     declared = {
         extra: {Requirement(line).name for line in lines} - {"ofa_core"} - {"tensorflow-cpu"}
         for extra, lines in PROJECT["optional-dependencies"].items()

@@ -113,7 +113,7 @@ def test_dropout_acts_in_training_only():
 
 @names
 def test_smaller_choices_touch_only_their_prefix(name):
-    """Kernel, width and depth: what a sub-network does not use can be anything."""
+    """Kernel, width and depth: weights outside a sub-network can be anything."""
     space = ALL[name]
 
     @settings(max_examples=examples(name, 10), deadline=None)
@@ -136,7 +136,7 @@ def test_smaller_choices_touch_only_their_prefix(name):
 
 @names
 def test_every_weight_of_the_prefix_counts(name):
-    """The mask of the test above is not too generous: each tensor of it changes the logits."""
+    """The mask of the test above is not too large: each of its tensors changes the logits."""
     net, space = shared_net(name), ALL[name]
     rng = np.random.default_rng(1)
     arch = space.sample(rng)
@@ -189,7 +189,7 @@ def test_a_smaller_kernel_starts_as_the_centre_of_the_larger():
 def test_zeroed_residuals_make_depth_irrelevant(name):
     net = random_net(ALL[name])
     shallow = ALL[name].smallest()
-    deep = replace(shallow, d=(shallow.d[0], *ALL[name].largest().d[1:]))  # the first of ofa_resnet50 is of its stem
+    deep = replace(shallow, d=(shallow.d[0], *ALL[name].largest().d[1:]))  # ofa_resnet50's first is its stem's
     assert relative_error(logits(net, deep), logits(net, shallow)) > 1e-3
     net.active = ALL[name].layers(ALL[name].largest(), CLASSES)
     zero_residuals(net)
@@ -201,7 +201,7 @@ def test_zeroed_residuals_make_depth_irrelevant(name):
 
 
 def test_kernels_are_transformed_in_a_chain():
-    """The 3x3 kernel comes from the transformed 5x5 one, as the published code has it."""
+    """The 3x3 kernel comes from the transformed 5x5 one, as in the published code."""
     depthwise = shared_net("ofa_small").parts["block_1"].depthwise
     five = depthwise.weight[:8, 0, 1:6, 1:6].reshape(8, 25) @ depthwise.matrix_7to5.T
     three = five.view(8, 5, 5)[:, 1:4, 1:4].reshape(8, 9) @ depthwise.matrix_5to3.T

@@ -1,4 +1,4 @@
-"""The example of docs/architecture.md: a kind of layer that is new needs a lowering and a module, and nothing else."""
+"""The example of docs/architecture.md: a new kind of layer needs only a lowering and a module."""
 
 from collections.abc import Iterator, Sequence
 

@@ -23,7 +23,7 @@ from tests.networks import CLASSES, TINY, images, logits, random_net, relative_e
 
 
 def published_layout(net, block="conv"):
-    """The state of a super-network under the names that mit-han-lab/once-for-all gives its weights."""
+    """The state of a super-network under mit-han-lab/once-for-all's names of weights."""
     state = {}
     for name, tensor in net.state_dict().items():
         _, part, *path = name.split(".")
@@ -65,7 +65,7 @@ def test_both_key_styles_load(tmp_path, name, block, wrapped):
 
 
 def test_loaded_weights_are_copies_even_of_overlapping_views(tmp_path):
-    """The resnet50 parity file holds views of one storage: writing into one would change others."""
+    """The resnet50 parity file has views of one storage: writing to one would change others."""
     net = random_net(TINY["ofa_small"])
     pool = torch.rand(100_000) + 0.5
     state = {key: pool[: value.numel()].view(value.shape) for key, value in published_layout(net).items()}
@@ -238,7 +238,7 @@ def test_a_network_of_no_space_says_so():
 def test_specialized_network_loads_with_its_weights(tmp_path, name):
     net = random_net(TINY[name])
     arch = TINY[name].smallest()
-    arch = replace(arch, ks=(7,) * len(arch.ks))  # kernels as stored, for the published names to be those of the super-network
+    arch = replace(arch, ks=(7,) * len(arch.ks))  # kernels as stored, so published names equal the super-network's
     sub = net.extract(arch)
     state, names = {}, iter(range(100))
     numbers = {layer.name: f"block_{next(names)}" for layer in sub.active if layer.kind == "mbconv"}
@@ -333,7 +333,7 @@ def test_unreadable_configurations(tmp_path, text, message):
         read_config(tmp_path / "net.config")
 
 
-# ------------------------------------------------------------------------------------------------------- what is there
+# ----------------------------------------------------------------------------------------------------------- the files
 
 
 def test_everything_that_was_published_is_named():

@@ -1,4 +1,4 @@
-"""The elastic modules compute what the operations of their layers say, with either padding, and graphs of layers run."""
+"""The elastic modules compute the operations of their layers, with either padding, and graphs of layers run."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from tests.space.test_ops import BLOCK, graph
 
 @pytest.mark.parametrize("name", ALL)
 def test_modules_compute_what_operations_say(name: str) -> None:
-    """Without rounding, `FakeQuantized` is nothing but an interpreter of the operations."""
+    """Without rounding, `FakeQuantized` only interprets the operations."""
     space, net = ALL[name], shared_net(name)
 
     @given(archs(space))
@@ -47,7 +47,7 @@ def fresh(*layers: Layer, outputs: tuple[str, ...] = ()) -> Network:
 
 @given(st.sampled_from([3, 5]), st.sampled_from([1, 2]), st.sampled_from([7, 8, 12]), st.booleans())
 def test_same_padding_is_tensorflows(kernel: int, stride: int, size: int, depthwise: bool) -> None:
-    """Against padding by hand, where TensorFlow puts it: what is odd, at the end."""
+    """Against explicit padding as in TensorFlow: an odd pixel goes at the end."""
     kind = {"kind": "mbconv", "mid": 8, "out": 8} if depthwise else {"kind": "conv", "out": 8}
     layer = Layer(name="x", inp=8, kernel=kernel, stride=stride, resolution=size, bn_eps=1e-5, padding="same", **kind)  # type: ignore[arg-type]
     network = fresh(layer)

@@ -48,7 +48,7 @@ def test_does_not_depend_on_previous_statistics_and_keeps_inactive_channels(name
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_equals_one_big_batch_in_training_mode(name):
-    """In training a batch norm uses mean and biased variance of its batch: just what is recalibrated, over all images."""
+    """In training a batch norm uses its batch's mean and biased variance. Recalibration takes both over all images."""
     net = random_net(ALL[name])
     net.set_active(ALL[name].smallest())
     x = images(net.arch.r, batch=8)

@@ -12,7 +12,7 @@ ratios = {name: sorted({choice for gene in ALL[name].genes if gene.field == "e" 
 
 
 def unlike(space):
-    """A network in which no two channels are alike, so that no order of channels is right by chance."""
+    """A network in which no two channels are alike, so no order of channels is right by chance."""
     net = random_net(space, seed=3)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -21,14 +21,14 @@ def unlike(space):
 
 
 def with_ratios(arch, supported):
-    """The architecture with every expand ratio moved to one of the supported."""
+    """The architecture with every expand ratio replaced by a supported one."""
     return Arch(arch.ks, [ratio if ratio in supported else supported[-1] for ratio in arch.e], arch.d, arch.r, arch.w)
 
 
 @names
 @pytest.mark.parametrize("supported", [1, 2, 3])
 def test_supported_subnetworks_keep_their_output(name, supported):
-    """One supported ratio: the first expand phase, a sort of all channels; two: the second, a nested sort."""
+    """One supported ratio: the first expand phase, which sorts all channels. Two: the second, a nested sort."""
     space, known = ALL[name], ratios[name][-supported:]
     before, after = unlike(space), unlike(space)
     sort_channels(after, known)

@@ -18,11 +18,11 @@ ENVIRONMENT = os.environ | {
     "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
     "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
 }  # fmt: skip
-ENVIRONMENT.pop("PYTHONPATH", None)  # the clone's own code must be what runs
+ENVIRONMENT.pop("PYTHONPATH", None)  # the clone's own code must run
 
 
 class Clone:
-    """A copy of the repository's files in a git and DVC repository of its own."""
+    """A copy of the repository's files in a new git and DVC repository."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Clone:
         self.commit()
 
     def run(self, *command: str, code: int = 0) -> str:
-        """What a command prints; fails when its exit code is another one."""
+        """A command's output. Fails if the exit code is not `code`."""
         done = subprocess.run(
             command, cwd=self.folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -56,7 +56,7 @@ class Clone:
         return re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", "--dry"))
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Replaces a text in a file, which must hold it."""
+        """Replaces a text in a file, which must have it."""
         text = (self.folder / name).read_text()
         assert old in text, f"{name} lacks {old}"
         (self.folder / name).write_text(text.replace(old, new, 1))
@@ -78,6 +78,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture
 def edited(clone: Clone) -> Iterator[Clone]:
-    """The clone, put back after the test."""
+    """The clone, restored after the test."""
     yield clone
     clone.run("git", "checkout", "-q", "--", ".")

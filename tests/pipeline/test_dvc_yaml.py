@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: dependencies are what a stage imports, parameters exist, reports are where they are said to be."""
+"""dvc.yaml against the code: dependencies are the imports of a stage, parameters exist, reports are where it says."""
 
 import re
 from pathlib import Path
@@ -19,11 +19,11 @@ PARAMS = ParamsFile(REPO / "params.yaml")
 
 
 UNTRACKED = {"run"}
-"""Folders that no stage depends on: they read parameters and write files, which cannot change a result."""
+"""Folders that no stage depends on: they read parameters and write files, but cannot change a result."""
 
 
 def closure(script: Path) -> set[str]:
-    """The modules of ofa_core that a file imports, directly or not, inside functions too, with the packages they are in."""
+    """The modules of ofa_core that a file imports, directly or not, also inside functions, with their packages."""
     known, imported = modules(), graph()
     found: set[str] = set()
     todo = list(imports(script, known))
@@ -36,12 +36,12 @@ def closure(script: Path) -> set[str]:
 
 
 def code(deps: list[str]) -> list[str]:
-    """The dependencies of a stage that are code."""
+    """The code dependencies of a stage."""
     return [dep for dep in deps if dep.startswith(("ofa_core", "stages"))]
 
 
 def items(name: str) -> list[str]:
-    """The items of a stage with `foreach`; of another, one without a name."""
+    """The items of a stage with `foreach`; otherwise, one without a name."""
     return list(PARAMS.raw(DVC["stages"][name]["foreach"][2:-1])) if "foreach" in DVC["stages"][name] else [""]
 
 
@@ -57,7 +57,7 @@ def test_a_stage_a_module() -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_code_dependencies_are_the_folders_imported_from(name: str) -> None:
-    """A folder that is missing would leave an edit unnoticed, and one too many would rerun a stage for nothing."""
+    """A missing folder would leave an edit unnoticed. One too many would rerun a stage for nothing."""
     folders = {room(module) for module in closure(REPO / f"stages/{name}.py")} - UNTRACKED - {""}
     assert code(STAGES[name]["deps"]) == [*sorted(f"ofa_core/{folder}" for folder in folders), f"stages/{name}.py"]
 
@@ -73,7 +73,7 @@ def test_command_and_description(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_tracked_parameters_exist_and_are_read(name: str) -> None:
     source = (REPO / f"stages/{name}.py").read_text()
-    # Calls of params.read, with the stage's item in braces, and the parameters that paths in dvc.yaml are made with.
+    # Calls of params.read, with the stage's item in braces, and the parameters in paths of dvc.yaml.
     read = {re.sub(r"\{\w+\}", "${key}", section) for section in re.findall(r'params\.read\(f?"([^"]+)"', source)}
     assert read == set(STAGES[name]["params"])
     for section in read:
@@ -88,7 +88,7 @@ def test_training_does_not_depend_on_what_follows() -> None:
 
 
 def test_val_images_do_not_time_the_layers_again() -> None:
-    """They change the packed images, on which no latency table depends."""
+    """They change the packed images, but no latency table depends on those."""
     for name in ("build_latency_table", "checksum"):
         assert [dep for dep in STAGES[name]["deps"] if dep.startswith("build/data")] == [str(paths.DATASET_FACTS)]
         assert not [section for section in STAGES[name]["params"] if section.startswith("prepare")]
@@ -113,7 +113,7 @@ def test_metrics_have_their_details_beside_them(name: str) -> None:
 
 
 def test_metrics_fit_the_terminal() -> None:
-    """`dvc metrics show` pads a column to its name or to numbers of 7 characters, and puts four spaces before it."""
+    """`dvc metrics show` pads a column to its name or to 7 characters, with four spaces before it."""
     assert len(METRICS) <= 8
     longest = max(
         len(path.replace("${key}", item))

@@ -1,9 +1,8 @@
-"""Which stages an edit runs again: every edit is made in a finished pipeline, and `dvc repro --dry` is asked.
+"""Which stages an edit reruns: every edit is made in a finished pipeline, followed by `dvc repro --dry`.
 
-A dry run compares each stage with the files on disk, so it names the stages that an edit reaches at once, through their own
-dependencies. Whether those after them run depends on what the first ones write: equal bytes end it there. The last column of
-the table says how far it can go. After prepare, build_latency_table follows only if dataset.json changed, which no number of
-images is in.
+A dry run compares each stage with the files on disk, so it names only the stages that depend on the edit directly. Whether
+later stages run depends on what the first ones write: equal bytes end it there. The table's last column says how far it can
+go. After prepare, build_latency_table runs only if dataset.json changed, and that file has no number of images.
 """
 
 from dataclasses import dataclass
@@ -24,14 +23,14 @@ OF_LAYERS = OF_TRAINING | {"build_latency_table", "export"}
 
 @dataclass(frozen=True)
 class Edit:
-    """An edit: in `file`, text `old` becomes `new`; or, without `old`, `new` is added to the end."""
+    """An edit: in `file`, text `old` becomes `new`. Without `old`, `new` is added at the end."""
 
     what: str
     file: str
     old: str
     new: str
     stages: set[str]
-    """The stages that run at once, every item of them."""
+    """The stages that run at once, with every item."""
 
 
 COMMENT = "# edited\n"
@@ -50,7 +49,7 @@ EDITS = (
     Edit("machine.launcher", "params.yaml", "launcher: python", "launcher: torchrun", set()),
     Edit("a kind of layer", "ofa_core/nn/mbconv.py", "", COMMENT, OF_LAYERS),
 )
-"""None but the last trains a network again."""
+"""Only the last one trains a network again."""
 
 
 def read(clone: Clone, name: str) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def read(clone: Clone, name: str) -> dict[str, Any]:
 
 
 def together(items: set[str], clone: Clone) -> list[str]:
-    """Stages in the order of the pipeline: a stage all of whose items are among these by its name, of others the items."""
+    """Stages in the order of the pipeline: by name if all items of a stage are among these, otherwise by item."""
     lock, found = read(clone, "dvc.lock"), []
     for name in read(clone, "dvc.yaml"):
         every = [item for item in lock if item.partition("@")[0] == name]
@@ -70,7 +69,7 @@ def together(items: set[str], clone: Clone) -> list[str]:
 
 
 def after(first: set[str], clone: Clone) -> set[str]:
-    """The items of stages that read what these write, directly or not."""
+    """The items of stages that depend on these, directly or not."""
     lock = read(clone, "dvc.lock")
     reads = {name: [PurePath(dep["path"]) for dep in stage["deps"]] for name, stage in lock.items()}
     writes = {name: [PurePath(out["path"]) for out in stage["outs"]] for name, stage in lock.items()}

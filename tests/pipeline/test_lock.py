@@ -1,4 +1,4 @@
-"""The check of dvc.lock in a clone without data: it tells stages that are out of date from files that a clone lacks."""
+"""The check of dvc.lock in a clone without data distinguishes outdated stages from missing files."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ def check(folder: Path) -> tuple[int, str]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A pipeline of two stages that copy a file, with this repository's check, run and then without its data."""
+    """A pipeline of two stages that copy a file, with this repository's check. It was run, then its data deleted."""
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n"
         "  one: {cmd: cp a build/b, deps: [a], outs: [build/b]}\n"

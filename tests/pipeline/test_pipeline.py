@@ -1,4 +1,4 @@
-"""The whole pipeline in a temporary clone, with params/ci.yaml: from nothing to `md5sum -c`, and then what may go wrong."""
+"""The whole pipeline in a temporary clone, with params/ci.yaml: from nothing to `md5sum -c`, then failures."""
 
 import json
 import os
@@ -114,7 +114,7 @@ def test_export_repeats_byte_for_byte(clone: Clone) -> None:
 
 
 def finished_steps(checkpoint: Path) -> int:
-    """The steps that a checkpoint holds; the first is written before the first step."""
+    """The steps done in a checkpoint. The first is written before the first step."""
     return int(torch.load(checkpoint, weights_only=True)["progress"]["step"])
 
 
@@ -133,7 +133,7 @@ def test_killed_phase_resumes_and_ends_the_same(clone: Clone) -> None:
     running.wait()
     assert not weights.exists()
     output = clone.run(*command)
-    # The bar begins at the checkpoint's step, not at 0.
+    # The bar starts at the checkpoint's step, not at 0.
     assert re.search(r"expand_1:\s+\d+%", output)
     assert not re.search(r"expand_1:\s+0%\|[^|]*\| 0/", output)
     assert files.md5(weights) == expected

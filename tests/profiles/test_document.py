@@ -1,4 +1,4 @@
-"""What is generated from the dataclasses: it is not stale, and no key lacks a description."""
+"""The files generated from the dataclasses are up to date, and every key has a description."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -48,7 +48,7 @@ def resolve(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_schemas_ask_for_what_ofa_check_asks_for() -> None:
-    """The keys of a complete file are all required, in a profile only those of entries with names of their own."""
+    """A complete file requires all keys. A profile requires only those of entries that the user names."""
     schema = document.params_schema()
     profile = document.profile_schema(schema)
     content = ParamsFile(DEFAULT).content

@@ -1,4 +1,4 @@
-"""Profiles: what they say is true, how they merge with the default, and what `ofa profile` writes and refuses."""
+"""Profiles: their statements are true, they merge with the default, and `ofa profile` writes or rejects them."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PROFILES = [*sorted(path.relative_to(REPO) for path in (REPO / "params").glob("*
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The parameter files of the repository in a folder of their own, as the current one."""
+    """The repository's parameter files in a new folder, which is the current one."""
     for path in [Path("params.yaml"), Path("data/images.index"), *PROFILES]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPO / path, tmp_path / path)
@@ -30,7 +30,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ofa(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Exit code and what a command printed, on either stream."""
+    """A command's exit code and output on both streams."""
     code = main(list(arguments))
     out, err = capsys.readouterr()
     return code, out + err
@@ -68,7 +68,7 @@ def test_params_yaml_is_the_default_profile(repository: Path) -> None:
     written = write("default", Path("params.yaml"))
     assert written.lost == []
     assert Path("params.yaml").read_bytes() == expected
-    # Merging nothing keeps every byte: the default is in the form that is written.
+    # Merging nothing keeps every byte: the default has the written form.
     Path("nothing.yaml").write_text("# Nothing.\nseed: 0\n")
     body = complete(Path("nothing.yaml")).text.partition("\n\n")[2]
     assert body == DEFAULT.read_text().partition("\n\n")[2]
@@ -105,7 +105,7 @@ def test_mappings_merge_but_for_those_with_names_of_ones_own(repository: Path) -
         "  objective: top1          # top1, int8_top1 or lower_bound\n  targets:\n    small:   # the smallest\n" in params.text
     )
     assert "      device: null\n\nspecialize:\n" in params.text
-    for absent in ("Targets.", "The end.", "three"):  # they belong to other lines of the profile
+    for absent in ("Targets.", "The end.", "three"):  # from other lines of the profile
         assert absent not in params.text
 
 
@@ -194,7 +194,7 @@ def test_check_knows_profiles_from_what_the_pipeline_reads(repository: Path, cap
     assert ofa(capsys, "check", "params/ci.yaml") == (0, "params/ci.yaml: OK, as a profile\n")
     assert ofa(capsys, "check", "studies/baselines/params.yaml")[1].endswith("OK, as a profile\n")
     assert ofa(capsys, "check") == (0, "params.yaml: OK\n")
-    # What stages read must be complete, here or beside another dvc.yaml; so must the default.
+    # Stages need complete files, here or next to another dvc.yaml. The default must be one too.
     for path in (Path("params.yaml"), Path("other/params.yaml"), DEFAULT):
         path.parent.mkdir(exist_ok=True)
         path.with_name("dvc.yaml").touch()
@@ -204,7 +204,7 @@ def test_check_knows_profiles_from_what_the_pipeline_reads(repository: Path, cap
 
 
 def test_the_imagenet_profile_is_the_published_schedule(repository: Path) -> None:
-    """Once-for-All's: 605 epochs, in which the sub-networks of all steps see 1,205 epochs of images."""
+    """Once-for-All's: 605 epochs. The sub-networks of all steps see 1,205 epochs of images."""
     profile = complete(Path("params/imagenet.yaml"))
     assert list(profile.read("space", SpaceParams).resolutions) == list(range(128, 225, 4))
     full, phases = profile.read("train_supernet", TrainSupernetParams), profile.read("shrink", ShrinkParams).phases

@@ -1,4 +1,4 @@
-"""Fake quantisation in torch: its grids, its gradients, its ranges, and that it is the network itself when switched off."""
+"""Fake quantisation in torch: its grids, gradients and ranges. Switched off, it equals the network."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_learned_bounds_get_the_gradients_of_learned_step_sizes():
     x, pull = torch.randn(1000, generator=generator), torch.randn(1000, generator=generator)
     low, high = torch.tensor(-1.0, requires_grad=True), torch.tensor(1.55, requires_grad=True)
     (quantize_activation(x, low, high) * pull).sum().backward()
-    # With the integers of every value held fast, y = (q - zero_point) * scale; clipped values are the bounds themselves.
+    # With the integers of every value fixed, y = (q - zero_point) * scale; clipped values equal the bounds.
     found = grid(low, high)
     scale, steps = found.scale.item(), (x / found.scale).round()
     inside = (steps >= -100) & (steps <= 155)

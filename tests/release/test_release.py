@@ -173,7 +173,7 @@ def test_one_line_a_damaged_file(release):
 
 
 def test_sums_and_manifest_are_compared_with_each_other(release):
-    """Whoever changes the manifest's checksums and puts SHA256SUMS right is found out by the model file and MD5SUMS."""
+    """If the manifest's checksums and SHA256SUMS are both changed, the model file and MD5SUMS reveal it."""
     edit_manifest(release, lambda m: m["models"][0]["files"]["uint8"].update(md5="0" * 32, bytes=1))
     sums = run("sh", "-c", "sha256sum $(ls | grep -v SHA256SUMS) > SHA256SUMS", cwd=release)
     assert sums.returncode == 0
@@ -206,7 +206,7 @@ def test_the_card_tells_what_the_manifest_does(release):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_cards_program_runs(tmp_path, monkeypatch, capsys, channels):
-    """On a small uint8 model whose first class wins on bright images."""
+    """With a small uint8 model whose first class wins on bright images."""
     tf = pytest.importorskip("tensorflow")
     shape = (20, 24, channels)
     inputs = tf.keras.Input(shape, batch_size=1)

@@ -12,7 +12,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every name but /missing. ranges: honours Range; cut_after: bytes of a response before it is cut."""
+    """Serves CONTENT under every name but /missing. ranges: honours Range. cut_after: bytes sent before the response is cut."""
 
     ranges = True
     cut_after: int | None = None

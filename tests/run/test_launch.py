@@ -1,4 +1,4 @@
-"""Stages that train are started by the launcher of the parameters."""
+"""Training stages are started by the launcher in the parameters."""
 
 import subprocess
 import sys

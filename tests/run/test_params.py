@@ -1,4 +1,4 @@
-"""Strict reading of params.yaml: each kind of mistake is one line that names the key, the value and what is allowed."""
+"""Strict reading of params.yaml: each mistake gives one line with the key, the value and what is allowed."""
 
 from pathlib import Path
 

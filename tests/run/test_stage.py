@@ -1,4 +1,4 @@
-"""What stages share: inputs that change under a stage, work folders, locks, clean exits."""
+"""What stages share: inputs that change during a run, work folders, locks, clean exits."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ofa_core.run.stage import exit_cleanly, running
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a parameter file and an input, as the current one."""
+    """The current folder, with a parameter file and an input."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("seed: 1\nother: 1\n")
     Path("input.txt").write_text("one")
@@ -43,7 +43,7 @@ def test_changed_inputs_fail_the_stage(workspace: Path, path: str, content: str 
 
 
 def test_the_machine_may_change_meanwhile(workspace: Path) -> None:
-    """Its section can be edited while a stage runs, and after a kill the work folder is found again."""
+    """Its section can be edited while a stage runs. After a kill the work folder is found again."""
     sections = "seed: 1\nmachine: {launcher: python, tensorboard: false, checkpoint_seconds: %s}\n"
 
     def folder(before: int, after: int) -> Path:

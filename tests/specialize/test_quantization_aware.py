@@ -1,4 +1,4 @@
-"""Quantisation-aware training: it resumes exactly, its ranges are kept with its weights, export picks the better network."""
+"""Quantisation-aware training: it resumes exactly, saves ranges with its weights, and export picks the better network."""
 
 import re
 from dataclasses import replace
@@ -35,7 +35,7 @@ ORIGIN = {"space": {"name": SPACE.name, "width_mult": SPACE.width_mult}, "num_cl
 
 
 def run(dataset: Path, work: Path, quantization: Quantization = "aware", **changes: object) -> LayerModule:
-    """A sub-network of a hardly trained super-network, specialised."""
+    """A sub-network of a barely trained super-network, specialised."""
     images, net = Images(dataset, "train"), fresh()
     evaluator = Evaluator(images, Images(dataset, "val"), SHARED.bn_images, 0)
     full, alone = net.extract(SPACE.largest()).eval(), net.extract(ARCH)
@@ -55,7 +55,7 @@ def test_it_learns_and_resumes_exactly(dataset: Path, tmp_path: Path, monkeypatc
     start = run(dataset, tmp_path / "start", ranges=ranges, epochs=1e-9)
     assert isinstance(start, FakeQuantized)
     moved = [name for name, bounds in whole.ranges.items() if bounds != start.ranges[name]]
-    assert len(moved) > 15  # but for those that reach from 0 to 6
+    assert len(moved) > 15  # all but those from 0 to 6
     if ranges == "learned":
         assert whole.high_shift is not None
         assert whole.high_shift.abs().max() > 0
@@ -97,7 +97,7 @@ def test_files_hold_ranges_and_the_better_one_is_released(dataset: Path, tmp_pat
     images, calibration = (x.repeat(3 // x.shape[-1], axis=-1) for x in (images, calibration))
     params = conversion(formats=("uint8",))
     contents = [integer_file(candidate, params, "composed", calibration) for candidate in candidates]
-    # Labels that the aware network's file gets right all, and then the other's.
+    # Labels that the aware network's file gets all right, then the other's.
     for better, content in zip(("aware", "post"), reversed(contents), strict=True):
         labels = TFLiteModel(content).predict(images).argmax(1)
         best, found = choose(candidates, params, "composed", calibration, images, labels, val.task)

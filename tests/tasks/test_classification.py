@@ -1,4 +1,4 @@
-"""Classification as the task: its losses in plain arithmetic, scores with ties, how outputs agree, what is shown."""
+"""The task of classification: losses in plain arithmetic, scores with ties, agreement of outputs, reports."""
 
 import ast
 import math
@@ -47,7 +47,7 @@ def test_distillation_is_cross_entropy_with_the_teachers_probabilities() -> None
     torch.testing.assert_close(soft, teacher.exp() / teacher.exp().sum(1, keepdim=True))
     loss = TASK.distillation_loss(logits, soft)
     torch.testing.assert_close(loss, -(soft * logits.log_softmax(1)).sum(1).mean())
-    # No student is below the teacher's own entropy.
+    # No student is below the teacher's entropy.
     assert TASK.distillation_loss(teacher, soft) < loss
 
 
@@ -73,7 +73,7 @@ def test_few_classes_have_few_answers() -> None:
 
 
 def test_networks_and_files_are_scored_alike() -> None:
-    """Batches that are read once, of unequal size; ties among the logits too."""
+    """Batches of unequal size, read once, with ties among the logits."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(50, 6, generator=generator).round()
     labels = torch.randint(6, (50,), generator=generator)
