@@ -1,4 +1,4 @@
-"""Networks trained one by one, with the same images, loop and number of images seen as the super-network."""
+"""Trains networks one by one, with the super-network's images, loop and number of images seen."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from ofa_core.training.params import TrainingParams
 
 
 def baseline_layers(params: TrainBaselinesParams, space: Space, num_classes: int) -> dict[str, list[Layer]]:
-    """The networks by name. Raises ValueError that names the parameter when a sub-network is not of the space."""
+    """The networks by name. Raises ValueError naming the parameter when a sub-network is not in the space."""
     networks = {
         name: stock_layers(stock.family, stock.width_mult, stock.resolution, num_classes, stock.total_stride)
         for name, stock in params.networks.items()
@@ -49,7 +49,7 @@ def train_baselines(
 ) -> dict[str, Any]:
     """Trains each network and writes out/NAME.safetensors; returns by name: top1 on val, macs, params, cost.
 
-    work: a folder for checkpoints and for finished networks, so that a killed stage trains nothing twice.
+    work: a folder for checkpoints and finished networks, so that a killed stage trains nothing twice.
     """
     schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)
     metrics = {}

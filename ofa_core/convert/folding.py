@@ -1,4 +1,4 @@
-"""The weights of a torch network as TensorFlow wants them: batch norm folded in, NumPy arrays, channels last."""
+"""Converts torch weights for TensorFlow: batch norm folded in, NumPy arrays, channels last."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from ofa_core.space.ops import Op
 class Weights(NamedTuple):
     """float32 arrays of one operation.
 
-    kernel: of a convolution (kH, kW, in, out), depthwise (kH, kW, channels, 1), of a linear layer (in, out). bias: (out,).
+    kernel: convolution (kH, kW, in, out), depthwise (kH, kW, channels, 1), linear (in, out). bias: (out,).
     """
 
     kernel: np.ndarray
@@ -22,7 +22,7 @@ class Weights(NamedTuple):
 
 
 def fold(network: Network) -> dict[str, Weights]:
-    """The folded weights of the network's active list, by their names in its operations, such as `block_1.expand`.
+    """The folded weights of the network's active list, by name in its operations, such as `block_1.expand`.
 
     Folding is done in float64 and rounded to float32 once. Raises ValueError for weights that are not finite.
     """
@@ -47,7 +47,7 @@ def fold_op(state: Mapping[str, Tensor], layer: Layer, op: Op) -> Weights:
         gamma, beta, mean, var = (arrays[f"bn.{key}"] for key in ("weight", "bias", "running_mean", "running_var"))
         scale = gamma / np.sqrt(var + layer.bn_eps)  # (out,)
         kernel, bias = kernel * scale[:, None, None, None], beta - mean * scale
-    # From (out, in, kH, kW), of a depthwise convolution (C, 1, kH, kW), of a linear layer (out, in).
+    # From (out, in, kH, kW); depthwise (C, 1, kH, kW); linear (out, in).
     axes = {"linear": (1, 0), "depthwise": (2, 3, 0, 1)}.get(op.kind, (2, 3, 1, 0))
     found = Weights(*(None if array is None else _single(array) for array in (kernel.transpose(axes), bias)))  # type: ignore[arg-type]
     for name, array in found._asdict().items():

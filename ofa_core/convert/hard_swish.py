@@ -1,4 +1,4 @@
-"""Which form of hard swish is faster on this machine: the choice of `export.hard_swish: auto`."""
+"""Picks the faster form of hard swish on this machine, for `export.hard_swish: auto`."""
 
 from collections.abc import Sequence
 from typing import Any

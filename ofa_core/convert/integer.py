@@ -1,7 +1,7 @@
-"""Full-integer files of whole networks: the float file, quantised with ranges of ours.
+"""Full-integer files of whole networks: the float file, quantised with our ranges.
 
-The converter's own calibration is not used: it reads an operator's inputs when the operator has run, and where the runtime
-reused an input's memory for the output, as it does in additions and products, it takes the output for the input.
+The converter's own calibration is not used. It reads an operator's inputs after the operator has run. Where the runtime
+reuses an input's memory for the output, as in additions and products, it mistakes the output for the input.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from ofa_core.quantization.observe import Calibration, observe
 from ofa_core.space.ops import IMAGE, HardSwish, Op
 
 BATCH = 20
-"""Calibration images that torch computes at once; what moving_average averages over."""
+"""Calibration images per batch; moving_average averages over these batches."""
 
 
 def convert_integer(
@@ -33,7 +33,7 @@ def convert_integer(
     io: IntegerFormat = "uint8",
     keep_float: Sequence[str] = (),
 ) -> bytes:
-    """The integer file of a stand-alone network; `quantize` from its weights. Raises ValueError as that and `tf_network` do."""
+    """The integer file of a stand-alone network, by `quantize`. Raises ValueError as `quantize` and `tf_network` do."""
     whole = tf_network(network, hard_swish=hard_swish)
     return quantize(convert_float(whole), whole.ops, ranges, io, keep_float)
 
@@ -41,11 +41,11 @@ def convert_integer(
 def quantize(
     float_file: bytes, ops: Sequence[Op], ranges: Ranges, io: IntegerFormat = "uint8", keep_float: Sequence[str] = ()
 ) -> bytes:
-    """A full-integer file: pixels (1, r, r, 3) in, probabilities (1, classes) out, both uint8, or int8 (values less 128).
+    """A full-integer file: pixels (1, r, r, 3) in, probabilities (1, classes) out, both uint8, or int8 (minus 128).
 
     float_file: the float32 TFLite file of the network. ops: its operations. ranges: of every activation, as observed or trained
-    for this form of hard swish. keep_float: names of layers whose operators stay float, between conversions that the converter
-    adds. Raises ValueError for a range that is missing or unknown, and for a name in keep_float that is not a layer.
+    for this form of hard swish. keep_float: names of layers that stay float; the converter adds the
+    conversions around them. Raises ValueError for a missing or unknown range, and an unknown name in keep_float.
     """
     model = read_model(float_file)
     layers = _annotate(model, ops, ranges)
@@ -60,8 +60,8 @@ def calibrate(
 ) -> dict[str, tuple[float, float]]:
     """The ranges of a network's activations on calibration images uint8 (n, r, r, 3), for post-training quantisation.
 
-    By one thread: with other numbers of them sums differ in the last bits, and so would the bytes of files. Raises ValueError
-    for images of another type or shape, or none, and where an activation is not finite.
+    Uses one thread: the number of threads changes the last bits of sums, and so the bytes of files. Raises ValueError for
+    images of another type or shape, or none, and for an activation that is not finite.
     """
     images, r = np.asarray(images), network.active[0].resolution
     if images.dtype != np.uint8 or images.shape[1:] != (r, r, 3):
@@ -76,7 +76,7 @@ def calibrate(
 
 
 def _annotate(model: Any, ops: Sequence[Op], ranges: Ranges) -> dict[str, list[str]]:
-    """Writes the range of every activation into a float model, as a calibration would; the names of operators by layer."""
+    """Writes every activation's range into a float model, as calibration would. Returns operator names by layer."""
     [graph] = model.subgraphs
     layers: dict[str, list[str]] = {}
     tensors = {int(graph.inputs[0]): IMAGE}

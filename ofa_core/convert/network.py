@@ -1,6 +1,6 @@
 """The TensorFlow network: the same operations and the same weights as a torch network, as plain `tf.nn` calls.
 
-A `tf.Module` of constants and not a Keras model: a Keras model's converted bytes depend on what the process built before.
+A `tf.Module` of constants, not a Keras model, whose converted bytes depend on what the process built before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ PROBABILITIES = "probabilities"
 class TFNetwork(tf.Module):
     """A network, or any part of its layers, for images of one size and batch 1.
 
-    layers: the records in the order they run. weights: by their names in the operations, as `folding.fold` gives them.
+    layers: the records in the order they run. weights: by name in the operations, as `folding.fold` returns them.
     hard_swish: "fused" converts to one HARD_SWISH operation, "composed" to ADD (ReLU6 fused) and two MULs. XNNPACK runs the
       composed form of an int8 network and leaves the fused one to slower kernels.
-    softmax: whether the output is probabilities. outputs: the points it gives; the last layer if none are named.
+    softmax: whether the output is probabilities. outputs: the points it returns; by default the last layer.
 
-    Every operation is built in a name scope of its own, see `scope`, by which `convert.tracing` finds it in a file again.
+    Every operation has its own name scope, see `scope`, by which `convert.tracing` finds it in a file.
 
-    `function` takes image (1, r, r, inp) float32, (1, inp) if the first layer is linear, and returns {"probabilities": ...};
-    without softmax {"output": ...}, or with several outputs their points: the names of the signature in a TFLite file.
-    Raises ValueError for layers that do not fit each other, or weights of another shape.
+    `function` takes image (1, r, r, inp) float32, or (1, inp) if the first layer is linear. It returns {"probabilities": ...};
+    without softmax {"output": ...}; with named outputs, their points. A TFLite file's signature has these names.
+    Raises ValueError for layers that do not fit each other, or weights of a wrong shape.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class TFNetwork(tf.Module):
 def tf_network(network: Network, *, hard_swish: HardSwish = "composed") -> TFNetwork:
     """The TensorFlow network of a torch network, at the resolution of its active layer list.
 
-    The output of a network with one is probabilities. Raises ValueError for weights that are not finite, and as `TFNetwork`.
+    Without named outputs it returns probabilities. Raises ValueError for weights that are not finite, and as `TFNetwork`.
     """
     softmax = not network.outputs
     return TFNetwork(network.active, fold(network), hard_swish=hard_swish, softmax=softmax, outputs=network.outputs)
 
 
 def scope(op: Op) -> str:
-    """The name scope that an operation is built in: that of its weights, of its layer for a pool, or else of its point.
+    """An operation's name scope: that of its layer for a pool, else of its weights, else of its point.
 
     The activation is built in the scope of the point.
     """
@@ -118,7 +118,7 @@ def _unweighted(op: Op, x: Any, *others: Any) -> Any:
         x, padding = _pad(x, op)
         return tf.nn.max_pool2d(x, op.kernel, op.stride, padding)
     if op.kind == "avgpool":
-        # SAME leaves the padding out of the mean, as torch's ceil_mode does.
+        # SAME excludes the padding from the mean, as torch's ceil_mode does.
         return tf.nn.avg_pool2d(x, op.kernel, op.stride, "SAME")
     if op.kind in ("mean", "flat_mean"):
         return tf.reduce_mean(x, axis=[1, 2], keepdims=op.kind == "mean")
@@ -130,7 +130,7 @@ def _unweighted(op: Op, x: Any, *others: Any) -> Any:
 
 
 def _hard_swish(op: Op, x: Any) -> Any:
-    """The converter knows (x * gate) / 6 as a hard swish, and not (x / 6) * gate."""
+    """The converter fuses (x * gate) / 6 into a hard swish, not (x / 6) * gate."""
     with tf.name_scope(scope_of_point(f"{op.point}.gate")):
         gate = tf.nn.relu6(x + 3.0)
     with tf.name_scope(scope_of_point(op.point)):
@@ -151,7 +151,7 @@ def _checked(op: Op, name: str, array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _pad(x: Any, op: Op) -> tuple[Any, str]:
-    """An input (1, H, W, C) and the padding for its operation: SAME if that is equal, else VALID after a PAD operation."""
+    """Pads (1, H, W, C) for an operation: TensorFlow's SAME where equal, else a PAD operation before it."""
     half = op.kernel // 2
     if op.padding == "same" or same_padding(op.resolution, op.kernel, op.stride) == (half, half):
         return x, "SAME"

@@ -14,7 +14,7 @@ from ofa_core.nn.network import Network
 
 OPSET = 18
 WEIGHTS = "network.parts."
-"""What the exporter puts before the name of every weight."""
+"""The exporter's prefix of every weight name."""
 
 
 class _Probabilities(nn.Module):
@@ -31,7 +31,7 @@ class _Probabilities(nn.Module):
 def export_onnx(network: Network, resolution: int) -> bytes:
     """An ONNX file: `image` (1, 3, r, r) float32, normalised, in; `probabilities` (1, classes) out, as in the TFLite files.
 
-    The network is exported as in eval mode and left as it was. Raises ValueError for weights that are not finite or a
+    Exports in eval mode and leaves the network unchanged. Raises ValueError for weights that are not finite or a
     resolution other than that of the network's layer list.
     """
     if network.active[0].resolution != resolution:

@@ -1,4 +1,4 @@
-"""The operators of a TFLite file, read from the file itself, and what the operations of a network may be converted to."""
+"""The operators of a TFLite file, and those that a network's operations may become."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -27,24 +27,24 @@ PLAIN = {*TFLITE.values(), "PAD", "SOFTMAX"}
 
 
 def operators(content: bytes) -> Counter[str]:
-    """How often a TFLite file has each operator, by TFLite's name, a custom one by its own. Raises ValueError: `read_model`."""
+    """Counts a TFLite file's operators by TFLite's name, custom ones by their own. Raises ValueError as `read_model`."""
     return Counter(kind for kind, _ in operators_of(read_model(content)))
 
 
 def expected_operators(ops: Sequence[Op]) -> Counter[str]:
-    """The operators that a conversion must neither lose nor add, 0 of those that do not occur."""
+    """Counts the operators that a conversion must neither lose nor add; absent ones are 0."""
     return Counter(dict.fromkeys(TFLITE.values(), 0)) + Counter(TFLITE[op.kind] for op in ops)
 
 
 def check_operators(
     name: str, content: bytes, ops: Sequence[Op], conversions: int = 0, keep_float: Collection[str] = ()
 ) -> dict[str, int]:
-    """The operators of a TFLite file of a whole network, sorted by name, once they are what its operations ask for.
+    """Checks a whole network's TFLite file against its operations. Returns its operators, sorted by name.
 
-    name: of the file, for messages. conversions: most QUANTIZE operators, 2 where uint8 is in and out of int8 arithmetic.
-    keep_float: layers that are float in an integer file, whose conversions are allowed for.
+    name: of the file, for messages. conversions: most QUANTIZE operators; 2 for int8 arithmetic with uint8 in and out.
+    keep_float: layers that stay float in an integer file; their conversions are allowed.
 
-    Raises ValueError that names an operator that does not belong there, or is there too often or too seldom.
+    Raises ValueError naming an operator that does not belong, or occurs too often or too seldom.
     """
     found, expected = operators(content), expected_operators(ops)
     allowed = PLAIN | ({"QUANTIZE"} if conversions else set()) | ({"QUANTIZE", "DEQUANTIZE"} if keep_float else set())

@@ -1,7 +1,7 @@
-"""TensorFlow's own formats from a TensorFlow network: the frozen graph, and the SavedModel as one archive.
+"""TensorFlow's own formats: the frozen graph, and the SavedModel as one archive.
 
-The weights are constants of its graph, so both are that graph. TensorFlow's usual way to save names functions by a
-counter of the process and adds a random fingerprint; neither is in these files.
+Weights are constants of the network's graph, so both are that graph. TensorFlow's usual way to save names functions by a
+process-wide counter and adds a random fingerprint; neither is in these files.
 """
 
 import io

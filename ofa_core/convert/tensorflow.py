@@ -1,7 +1,7 @@
-"""TensorFlow: imported here and nowhere else, quietly, and with it all that we use of its private modules.
+"""The only place that imports TensorFlow, quietly, and its private modules.
 
-Private are the schema of TFLite files and the quantiser that makes an integer file of a float file with ranges. TensorFlow's
-public converter offers the second only together with a calibration of its own (docs/export.md says why that one is not used).
+Private are the schema of TFLite files, and the quantiser that turns a float file with ranges into an integer file.
+TensorFlow's public converter offers the quantiser only with its own calibration (docs/export.md says why we do not use it).
 """
 
 import os
@@ -26,7 +26,7 @@ tf = _import_tensorflow()
 schema = import_module("tensorflow.lite.python.schema_py_generated")
 """Classes of TFLite's flatbuffer schema."""
 OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-"""TFLite's names of its operators, as CONV_2D, by their number."""
+"""TFLite's names of operators, such as CONV_2D, by number."""
 
 
 def read_model(content: bytes) -> Any:
@@ -35,7 +35,7 @@ def read_model(content: bytes) -> Any:
         raise ValueError("not a TFLite file")
     try:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
-    except Exception:  # the reader trusts offsets: a damaged file raises whatever they lead to
+    except Exception:  # the reader trusts offsets: a damaged file may raise anything
         raise ValueError("a damaged TFLite file") from None
 
 
@@ -47,7 +47,7 @@ def write_model(model: Any) -> bytes:
 
 
 def quantize_annotated(content: bytes, io: str, keep_float: Sequence[str]) -> bytes:
-    """A full-integer file of a float file whose tensors carry ranges (min and max of their quantisation parameters).
+    """Turns a float file whose tensors carry ranges (min and max for quantisation) into a full-integer file.
 
     io: uint8 or int8, the type of input and output. keep_float: names of operators' outputs that stay float.
     """

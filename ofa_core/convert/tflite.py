@@ -1,4 +1,4 @@
-"""TFLite files of a TensorFlow network by the converter alone: float32, weights of fewer bits, and integer parts to be timed.
+"""TFLite files by the converter alone: float32, weights of fewer bits, and integer parts for timing.
 
 The same network gives the same bytes in every process and folder. Integer files of whole networks: `convert.integer`.
 """
@@ -18,7 +18,7 @@ def convert_float(network: TFNetwork) -> bytes:
 
 
 def convert_float16(network: TFNetwork) -> bytes:
-    """As `convert_float`, with weights stored in 16 bits: half the size, computed in float32 on processors."""
+    """As `convert_float`, with 16-bit weights: half the size, still computed in float32 on CPUs."""
     converter = converter_of(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
@@ -26,16 +26,16 @@ def convert_float16(network: TFNetwork) -> bytes:
 
 
 def convert_dynamic(network: TFNetwork) -> bytes:
-    """As `convert_float`, with 8-bit weights of the larger layers; activations are quantised anew in every run."""
+    """As `convert_float`, with 8-bit weights in the larger layers. Activations are quantised anew in every run."""
     converter = converter_of(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return convert(converter)
 
 
 def convert_part(network: TFNetwork, calibration_inputs: np.ndarray, image: bool = False) -> bytes:
-    """A part of a network in integers, to be timed: int8 in and out, or uint8 in where it sees the image.
+    """An integer part of a network, for timing: int8 in and out, or uint8 in if it reads the image.
 
-    Made by the converter's own calibration: ranges do not change how long a layer takes.
+    Uses the converter's own calibration: ranges do not change how long a layer takes.
     calibration_inputs: (n, ...) float32. Raises ValueError for inputs of another shape, or none.
     """
     inputs = np.asarray(calibration_inputs, dtype=np.float32)
@@ -50,12 +50,12 @@ def convert_part(network: TFNetwork, calibration_inputs: np.ndarray, image: bool
 
 
 def converter_of(network: TFNetwork) -> Any:
-    """A fresh converter: one keeps state, so each file gets its own."""
+    """A fresh converter for each file, as converters keep state."""
     with quiet():
         return tf.lite.TFLiteConverter.from_concrete_functions([network.concrete], network)
 
 
 def convert(converter: Any) -> bytes:
-    """The content of the file that a converter makes."""
+    """The content of a converter's file."""
     with quiet():
         return bytes(converter.convert())

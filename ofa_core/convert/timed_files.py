@@ -1,7 +1,7 @@
-"""The TFLite files that are timed: one for each distinct layer of a space, and whole networks. Weights are random.
+"""TFLite files for timing: one for each distinct layer of a space, and whole networks. Weights are random.
 
-Batch norm statistics are not: they are those of noise that runs through. Otherwise signals would fade from layer to layer, as
-they do in no trained network, and XNNPACK leaves integer operators whose scales are too far apart to slower kernels.
+Batch norm statistics are measured on noise. Otherwise signals would fade from layer to layer, unlike in a trained network,
+and XNNPACK leaves integer operators to slower kernels if their scales are too far apart.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ from ofa_core.space.layers import Layer
 from ofa_core.space.ops import HardSwish
 
 INPUTS = 4
-"""Noise images, or maps, that statistics and ranges come from."""
+"""Noise images, or maps, for statistics and ranges."""
 
 
 def layer_file(layer: Layer, dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
-    """A TFLite file of one layer. uint8 means integer arithmetic, with int8 in and out as inside such a network; the layer that
-    sees the image takes it as uint8, so that its time includes the conversion."""
+    """A TFLite file of one layer. uint8 means integer arithmetic, with int8 in and out as inside a network. The layer that
+    reads the image takes uint8, so its time includes the conversion."""
     shape = (INPUTS, layer.inp) if layer.kind == "linear" else (INPUTS, layer.resolution, layer.resolution, layer.inp)
     noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     network = _random_network([layer], torch.from_numpy(noise.transpose(0, 3, 1, 2)) if noise.ndim == 4 else None)
@@ -37,12 +37,12 @@ def layer_file(layer: Layer, dtype: Dtype, hard_swish: HardSwish = "composed") -
 
 
 def network_file(space: Space, arch: Arch, num_classes: int, dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
-    """A TFLite file of a whole network. Raises ValueError when `arch` is not of the space."""
+    """A TFLite file of a whole network. Raises ValueError when `arch` is not in the space."""
     return layers_file(space.layers(arch, num_classes), dtype, hard_swish)
 
 
 def layers_file(layers: Sequence[Layer], dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
-    """A TFLite file of a whole network, from its layer list; made as released ones are."""
+    """A TFLite file of a whole network, from its layer list, made like released ones."""
     r = layers[0].resolution
     images = np.random.default_rng(0).integers(0, 256, (INPUTS, r, r, 3), dtype=np.uint8)
     network = _random_network(layers, to_input(images))
@@ -52,12 +52,12 @@ def layers_file(layers: Sequence[Layer], dtype: Dtype, hard_swish: HardSwish = "
 
 
 def trivial_file(dtype: Dtype) -> bytes:
-    """A file with almost no arithmetic: its time is the cost of calling the interpreter."""
+    """A file with almost no arithmetic: its time is the fixed cost of an interpreter call."""
     return layer_file(Layer(name="trivial", kind="linear", inp=8, out=8, resolution=1), dtype)
 
 
 def _random_network(layers: Sequence[Layer], x: torch.Tensor | None) -> Network:
-    """Random weights; statistics of batch norms are those of x (n, channels, r, r), None where there are none."""
+    """A network with random weights and the batch norm statistics of x (n, channels, r, r), if given."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Network(layers).eval()

@@ -1,6 +1,6 @@
-"""Which tensor of a TFLite file is which point of the network: where ranges are written, and layers are compared.
+"""Maps the tensors of a TFLite file to points of the network, to write ranges and compare layers.
 
-Every operation of a TensorFlow network is built in a name scope of its own, and the converter keeps the names of operators.
+Every operation of a TensorFlow network has its own name scope, and the converter keeps the names of operators.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from ofa_core.space.ops import IMAGE, Op
 
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 SAME_RANGE = {"PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "QUANTIZE", "DEQUANTIZE"}
-"""Their output is the same point as their input; the first three need its very scale, and the others change the type."""
+"""Their input and output are the same point. The first three need equal scales; the others change the type."""
 
 
 class Operator(NamedTuple):
-    """An operator of a file. point: what it computes. layer: what it is a part of. weights: those it uses, as `Op.weights`;
-    None has none. inputs, output: indices of tensors; -1 is an input that is left out."""
+    """An operator of a file. point: what it computes. layer: the layer it belongs to. weights: as `Op.weights`; None if none.
+    inputs, output: indices of tensors; -1 is an omitted input."""
 
     kind: str
     point: str
@@ -28,12 +28,12 @@ class Operator(NamedTuple):
 
 
 def operators_of(model: Any) -> list[tuple[str, Any]]:
-    """(TFLite's name of the operator, the operator) of every subgraph of a model, a custom one by its own name."""
+    """(name, operator) for all operators of a model. Names are TFLite's; a custom operator has its own."""
     found = []
     for graph in model.subgraphs:
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
-            # Files older than the field of 32 bits have the other alone.
+            # Files older than the 32-bit field have only the other.
             kind = OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
             found.append((code.customCode.decode() if kind == "CUSTOM" else kind, operator))
     return found
@@ -53,7 +53,7 @@ def trace(model: Any, ops: Sequence[Op]) -> list[Operator]:
     for kind, operator in operators_of(model):
         inputs, [output] = [int(i) for i in operator.inputs], operator.outputs
         name = graph.tensors[output].name.decode()
-        # Operators that are fused share a name, the last of them first: it ends with the scope of its activation.
+        # Fused operators share a name that lists the last one first: the one in its activation's scope.
         place = named.get(int(output)) or name.partition(";")[0].rpartition("/")[0] + "/"
         point, layer, weights = known.get(inputs[0], ""), name.partition("/")[0], None
         if kind == "SOFTMAX":
@@ -69,6 +69,6 @@ def trace(model: Any, ops: Sequence[Op]) -> list[Operator]:
 
 
 def _outputs(model: Any) -> dict[int, str]:
-    """By tensor, the scope of each output's point: the converter renames what a signature gives."""
+    """The scope of each output's point, by tensor: the converter renames signature outputs."""
     signatures = [output for signature in model.signatureDefs or () for output in signature.outputs]
     return {int(output.tensorIndex): scope_of_point(output.name.decode()) for output in signatures}

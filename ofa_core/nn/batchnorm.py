@@ -8,11 +8,11 @@ from ofa_core.nn.slices import State, prefix
 
 
 class IncompleteError(Exception):
-    """A batch norm waits for other batches."""
+    """A batch norm needs more batches."""
 
 
 class Collector:
-    """Accumulates the statistics of one batch norm over batches. They are complete once all batches were seen."""
+    """Collects one batch norm's statistics, batch by batch. Complete once all batches are seen."""
 
     def __init__(self, batches: int) -> None:
         self.batches, self.current = batches, 0
@@ -21,15 +21,15 @@ class Collector:
         self.mean = self.squares = torch.zeros(())  # squares: sum of squared deviations from the mean; float64 (C,)
 
     def statistics(self, x: Tensor, mean: Tensor, var: Tensor) -> None:
-        """Adds the current batch; writes the result into mean and var (C,) when it was the last.
+        """Adds the current batch. After the last one, writes the result into mean and var (C,).
 
-        Raises IncompleteError while batches are missing: what follows this layer cannot be computed yet.
+        Raises IncompleteError while batches are missing: later layers cannot run yet.
         """
         if len(self.seen) < self.batches and self.current not in self.seen:
             self.seen.add(self.current)
             batch_var, batch_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)  # (C,)
             count, batch_mean = x.numel() // x.shape[1], batch_mean.double()
-            # Merging of means and squared deviations (Chan et al. 1979): no cancellation, however the images are split.
+            # Merges means and squared deviations (Chan et al. 1979), without cancellation for any split.
             total, delta = self.count + count, batch_mean - self.mean
             self.squares = self.squares + batch_var.double() * count + delta**2 * (self.count * count / total)
             self.mean = self.mean + delta * (count / total)
@@ -42,10 +42,10 @@ class Collector:
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation of the leading channels; as many as its input has.
+    """Batch norm over the leading channels; the input sets their number.
 
-    channels: the most there are. eps: added to the variance. The running averages move by `momentum` in training.
-    While a `collector` is set (by `ofa_core.nn.recalibration.recalibrate`) the statistics come from it instead.
+    channels: the maximum. eps: added to the variance. Training moves the running averages by `momentum`.
+    While a `collector` is set (by `ofa_core.nn.recalibration.recalibrate`), it supplies the statistics.
     """
 
     def __init__(self, channels: int, eps: float, momentum: float = 0.1) -> None:

@@ -19,7 +19,7 @@ from ofa_core.space.layers import Layer
 
 
 class Bottleneck(Part):
-    """A layer of kind bottleneck; `layer` is the record of its largest form."""
+    """A bottleneck layer. `layer` is the record of its largest form."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Bottleneck(Part):
 
     @torch.no_grad()
     def sort_channels(self, forms: Sequence[Layer]) -> None:
-        # The maps before and after the 3x3 convolution are sorted each on its own.
+        # The maps before and after the 3x3 convolution are sorted separately.
         widths = [layer.mid for layer in forms]
         order = sorted_order(importance(self.restore.weight), widths)
         permute(order, 1, self.restore.weight)

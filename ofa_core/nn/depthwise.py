@@ -1,9 +1,9 @@
-"""Depthwise convolution whose gradient is fast on CPUs, and exact.
+"""Depthwise convolution with an exact gradient that is fast on CPUs.
 
-torch's CPU library (oneDNN) has fast code for the weight gradient of a depthwise convolution only where the kernel has three
-columns and no more rows than the map; a 5x5 or 7x7 kernel takes ten to thirty times as long as a 3x3 one. But columns of a
-kernel do not mix in its gradient, so it is computed here three columns at a time, from shifted inputs. Rows that a map lacks
-are added as zeros. benchmarks/train_step.py shows what it is worth.
+oneDNN, torch's CPU library, has fast code for the weight gradient only where the kernel has three columns and no more rows
+than the map. A 5x5 or 7x7 kernel takes ten to thirty times as long as a 3x3 one. But the columns of a kernel are independent
+in its gradient, so this module computes three at a time, from shifted inputs. Rows that a map lacks are filled with zeros.
+benchmarks/train_step.py measures the gain.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from ofa_core.nn.part import convolve
 from ofa_core.space.ops import Padding, pads
 
 COLUMN_GROUPS = {5: (-2, 1), 7: (-4, -1, 2)}
-"""By kernel size: the offset from the centre of the first of each three columns. What reaches beyond the kernel is cut off."""
+"""By kernel size: the first column of each group of three, from the centre. Columns beyond the kernel are cut off."""
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, stride: int, padding: Padding = "symmetric") -> Tensor:
@@ -26,7 +26,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: int, padding: Padding = "s
     if not trained or pads(padding, x.shape[-1], weight.shape[-1], stride) != (half, half):
         return convolve(x, weight, None, stride, padding, groups=x.shape[1])
     side = min(weight.shape[-1], 2 * min(x.shape[2:]) - 1)
-    if side < weight.shape[-1]:  # on a small map the outer taps meet nothing but padding
+    if side < weight.shape[-1]:  # on a small map the outer taps see only padding
         cut = (weight.shape[-1] - side) // 2
         weight = weight[:, :, cut : cut + side, cut : cut + side]
     if stride == 1 and side in COLUMN_GROUPS and x.device.type == "cpu":
@@ -71,7 +71,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor, side: int) -> Tensor:  # -> (C
 def _gradients(
     x: Tensor, weight: Tensor, gradient: Tensor, padding: tuple[int, int], wanted: tuple[bool, bool]
 ) -> list[Tensor]:
-    """torch's gradients of a depthwise convolution with stride 1: (of the input, of the weights), the wanted ones."""
+    """torch's gradients of a stride-1 depthwise convolution, for the input and the weights; only those `wanted`."""
     return torch.ops.aten.convolution_backward(
         gradient, x, weight, None, [1, 1], list(padding), [1, 1], False, [0, 0], x.shape[1], [*wanted, False]
     )

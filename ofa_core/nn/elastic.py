@@ -1,8 +1,8 @@
-"""What the layers of an elastic network are made of: convolutions and linear layers that run on a prefix of their channels.
+"""Building blocks of elastic networks: convolutions and linear layers that run on a prefix of their channels.
 
-Every module is built at its largest size. Its `forward` is told the sizes to use and computes on the leading channels of its
-weights, so one set of weights serves every sub-network; told its full size, it is an ordinary layer.
-`sliced` returns the state of an ordinary layer of the given size, copied.
+Every module is built at its largest size. `forward` takes the sizes to use and computes on the leading channels of its
+weights, so one set of weights serves every sub-network. At full size it is an ordinary layer.
+`sliced` returns a copy of the state of an ordinary layer of the given size.
 """
 
 import math
@@ -19,7 +19,7 @@ from ofa_core.space.ops import Padding, pads
 
 
 class ConvBN(nn.Module):
-    """Convolution without bias, then batch norm; the activation is the caller's.
+    """Convolution without bias, then batch norm; no activation.
 
     Initialised as in the once-for-all code: normal with deviation sqrt(2 / (k * k * out)) ("he_fout").
     """
@@ -38,7 +38,7 @@ class ConvBN(nn.Module):
 
 
 class Conv(Part):
-    """A layer of kind conv: convolution, batch norm, activation, and the input added where `residual`."""
+    """A conv layer: convolution, batch norm, activation. With `residual`, the input is added."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Conv(Part):
 
 
 class Linear(Part):
-    """A layer of kind linear: weights, a bias where the record has one, activation. Initialised as torch's own."""
+    """A linear layer: weights, a bias if the record has one, activation. Initialised like torch's own."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Pool(Part):
 
 
 def max_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
-    """The largest value of each window; what lies beyond the edge never is."""
+    """The largest value of each window; padding is ignored."""
     before, after = pads(padding, x.shape[-1], kernel, stride)
     if before != after:
         x, before = F.pad(x, (before, after, before, after), value=-torch.inf), 0

@@ -49,7 +49,7 @@ class Depthwise(nn.Module):
         for large, small in self.steps(kernel):
             cut = (large - small) // 2
             centre = weight[:, :, cut : cut + small, cut : cut + small].reshape(channels, small * small)
-            # Row times matrix transposed: the published matrices are stored as those of a linear layer.
+            # The published matrices are stored like a linear layer's: row times matrix transposed.
             weight = F.linear(centre, self.get_parameter(f"matrix_{large}to{small}")).view(channels, 1, small, small)
         return weight
 
@@ -84,7 +84,7 @@ class SqueezeExcite(nn.Module):
 
 
 class MBConv(Part):
-    """A layer of kind mbconv.
+    """An mbconv layer.
 
     layer: the record of its largest form. kernels: the sizes its depthwise convolution can take, ascending.
     """
@@ -102,7 +102,7 @@ class MBConv(Part):
         if self.expand is not None:
             y = tap(taps, f"{name}.expand", activate(self.expand(x, layer.mid), layer.act))
         y = self.depthwise(y, layer.kernel, layer.stride, layer.padding)
-        # MobileNetV3 as published once-for-all: activation first, then squeeze-excite.
+        # As in once-for-all's MobileNetV3: activation first, then squeeze-excite.
         y = tap(taps, f"{name}.depthwise", activate(y, layer.act))
         if self.se is not None:
             y = tap(taps, f"{name}.se", self.se(y, layer.se))

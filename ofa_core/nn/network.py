@@ -1,7 +1,7 @@
 """Networks made from layer lists: the elastic super-network and the stand-alone network are the same class.
 
-A `Network` holds one module for each layer of the list it was built from and runs the layers of `active`, a list that may
-be shorter and narrower. The super-network is built from a space's largest list.
+A `Network` holds one module for each layer of the list it was built from. It runs the layers of `active`, which may be
+fewer and narrower. The super-network is built from a space's largest list.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,16 +30,16 @@ PARTS: dict[Kind, Callable[[Layer, Sequence[int]], Part]] = {
     "avgpool": lambda layer, kernels: Pool(layer),
     "linear": lambda layer, kernels: Linear(layer),
 }
-"""By kind of layer: what makes its module from the record of its largest form and the kernel sizes it can take, ascending."""
+"""By kind of layer: builds its module from the record of its largest form and its kernel sizes, ascending."""
 CLASSIFIER = "classifier"
-"""The layer before which features are dropped in training."""
+"""The layer whose input gets dropout in training."""
 
 
 class LayerModule(nn.Module):
     """A module that computes a list of layers: a network, or one that imitates its integer file."""
 
     active: list[Layer]
-    """The layers that run; they may be exchanged."""
+    """The layers that run; may be replaced."""
 
 
 class Network(LayerModule):
@@ -48,7 +48,7 @@ class Network(LayerModule):
     layers: the records at their largest sizes; the first `active` list.
     kernels: the elastic kernel sizes, ascending, of layers that have any, by layer name.
     dropout: probability of dropping a feature before the classifier in training.
-    outputs: the points it gives; the last layer if none are named.
+    outputs: the points it returns; by default the last layer.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Network(LayerModule):
         )
 
     def forward(self, x: Tensor) -> Any:
-        """(B, 3, r, r) -> (B, num_classes); with several outputs a dictionary of tensors by point."""
+        """(B, 3, r, r) -> (B, num_classes); with named outputs, a dictionary of tensors by point."""
         values: dict[str, Tensor | None] = {IMAGE: x}
         for step in plan(self.active, self.outputs):
             source = values[step.source]
@@ -83,7 +83,7 @@ class Network(LayerModule):
         return part.sliced(layer)
 
     def run_step(self, step: Step, x: Tensor) -> Taps:
-        """One layer: its output, and the points inside it that are read elsewhere, by name.
+        """Runs one layer. Returns its output and the points of `step.taps`, by name.
 
         Raises ValueError for a point that the layer does not have.
         """
@@ -105,7 +105,7 @@ class SuperNetwork(Network):
         largest = space.layers(space.largest(), num_classes)
         smallest = {layer.name: layer.kernel for layer in space.layers(space.smallest(), num_classes)}
         sizes: tuple[int, ...] = getattr(space, "kernel_sizes", ())
-        # The smallest depth lacks a stage's last blocks, which are elastic as the rest of the stage is.
+        # The smallest depth lacks a stage's last blocks. They are elastic, like the rest of the stage.
         elastic = {layer.name: sizes for layer in largest if smallest.get(layer.name) != layer.kernel}
         super().__init__(largest, elastic, dropout)
         self.space, self.num_classes = space, num_classes
@@ -117,7 +117,7 @@ class SuperNetwork(Network):
         self.arch = arch
 
     def sample(self, rng: np.random.Generator) -> Arch:
-        """Makes a random sub-network active, as `space.sample` draws it, and returns its architecture."""
+        """Activates a random sub-network, drawn by `space.sample`, and returns its architecture."""
         arch = self.space.sample(rng)
         self.set_active(arch)
         return arch
@@ -125,7 +125,7 @@ class SuperNetwork(Network):
     def extract(self, arch: Arch) -> Network:
         """A stand-alone network with copies of the weights that `arch` uses; the same logits in eval mode.
 
-        It is left in the mode (training or eval) of this network and shares no storage with it.
+        It has this network's mode (training or eval) and shares no storage with it.
         """
         layers = self.space.layers(arch, self.num_classes)
         network = Network(layers, dropout=self.dropout)
@@ -146,7 +146,7 @@ def zero_residuals(net: Network) -> None:
     """Makes every residual block start as the identity: the scale of its last batch norm becomes 0.
 
     A deep network then starts as a shallow one, and leaving out a block changes little (Goyal et al. 2017,
-    https://arxiv.org/abs/1706.02677, section 5.1). For networks that are to be trained from nothing.
+    https://arxiv.org/abs/1706.02677, section 5.1). For networks trained from scratch.
     """
     for layer in net.active:
         part = net.parts[layer.name]

@@ -1,4 +1,4 @@
-"""Networks published by others: their addresses, their configurations and their weights, read into our networks.
+"""Loads networks published by others: their configurations and weights.
 
 Once-for-all super-networks and specialised networks come from mit-han-lab/once-for-all (files in han-cai/files), the four
 models of the LPCVC winner from mit-han-lab/lpcvc.
@@ -15,13 +15,8 @@ from ofa_core.nn.network import Network
 from ofa_core.space.netconfig import arch_of_config as arch_of_config
 from ofa_core.space.netconfig import dropout_rate, image_size, layers_of_config, read_config
 
-# ----------------------------------------------------------------------------------------------------- what is published
-
-
-# ---------------------------------------------------------------------------------------------------------------- weights
-
-# Published names to ours, applied in this order. `(conv.)?` and the like: elastic layers wrap an ordinary one, which
-# doubles a name; older files say mobile_inverted_conv where newer ones say conv.
+# Published names to ours, applied in this order. Elastic layers wrap ordinary ones, so names may repeat: `(conv.)?`.
+# Older files say mobile_inverted_conv, newer ones conv.
 _RENAMES = [
     (r"^blocks\.(\d+)\.(mobile_inverted_conv|conv)\.", r"parts.block_\1."),
     (r"^blocks\.(\d+)\.", r"parts.block_\1."),
@@ -53,12 +48,12 @@ def official_classes(path: str | Path) -> int:
 
 
 def load_official(net: Network, path: str | Path) -> None:
-    """Loads a checkpoint in the layout of mit-han-lab/once-for-all into a network of ours, in place.
+    """Loads a checkpoint in the mit-han-lab/once-for-all layout into `net`, in place.
 
     net: a super-network or a stand-alone network of the same space, width and classes.
     path: a file holding a state dict, bare or under "state_dict"; read with torch's safe loader, onto the CPU.
 
-    Raises ValueError that lists missing and surplus weights and wrong shapes; the network is untouched then.
+    Raises ValueError that lists missing and surplus weights and wrong shapes. The network is then unchanged.
     """
     stored, ours, state, problems = _read(path), net.state_dict(), {}, []
     for published, tensor in stored.items():
@@ -105,12 +100,12 @@ def _our_name(published: str, ours: Mapping[str, Tensor]) -> str:
 def load_specialized(
     net_config: str | Path, weights: str | Path, run_config: str | Path | None = None, resolution: int | None = None
 ) -> Network:
-    """A published specialised network as a stand-alone network with its weights, in eval mode.
+    """Loads a published specialised network as a stand-alone network, in eval mode.
 
     net_config: JSON with the layers. weights: a state dict, as `load_official` reads it.
-    run_config: JSON with "image_size"; None is run.config beside `net_config`. resolution: in pixels, instead of a run_config.
+    run_config: JSON with "image_size"; None: run.config beside `net_config`. resolution: in pixels, replaces run_config.
 
-    The input resolution is that of its first layer record: `network.active[0].resolution`.
+    The input resolution is `network.active[0].resolution`.
     Raises ValueError, naming file and field, for a configuration or weights that do not fit.
     """
     config = read_config(net_config)

@@ -1,4 +1,4 @@
-"""The order of channels by importance, and putting weights into it."""
+"""Orders channels by importance and permutes weights to match."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ from ofa_core.nn.batchnorm import BatchNorm
 
 
 def sorted_order(importance: Tensor, widths: Iterable[int]) -> Tensor:
-    """The order (C,) of channels by descending importance inside the bands that the supported widths leave.
+    """The order (C,) of channels: by descending importance within each band between supported widths.
 
-    importance: (C,). widths: numbers of leading channels that some supported sub-network uses.
+    importance: (C,). widths: the channel counts that supported sub-networks use.
     """
     band = np.searchsorted(sorted(set(widths)), np.arange(len(importance)), side="right")  # (C,)
-    # The last key is the first criterion; the sort is stable, so equal channels keep their order.
+    # The last key is the primary one. The sort is stable, so equal channels keep their order.
     order = np.lexsort((-importance.double().cpu().numpy(), band))
     return torch.from_numpy(order).to(importance.device)
 
@@ -26,12 +26,12 @@ def importance(weight: Tensor) -> Tensor:  # (out, in, k, k) -> (in,)
 
 
 def permute_norm(order: Tensor, norm: BatchNorm) -> None:
-    """Puts the channels of a batch norm into an order (C,), in place."""
+    """Reorders a batch norm's channels by `order` (C,), in place."""
     permute(order, 0, norm.weight, norm.bias, norm.running_mean, norm.running_var)
 
 
 def permute(order: Tensor, axis: int, *tensors: Tensor | None) -> None:
-    """Puts the entries along an axis of each tensor into an order, in place."""
+    """Reorders each tensor along an axis by `order`, in place."""
     for tensor in tensors:
         assert tensor is not None
         tensor.copy_(tensor.index_select(axis, order))

@@ -1,4 +1,4 @@
-"""What every kind of layer has in torch: an elastic module that is handed the record of its present form."""
+"""The base of all layers in torch: an elastic module that takes the record of its current form."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from ofa_core.space.layers import Layer
 from ofa_core.space.ops import Padding, pads
 
 Taps = dict[str, Tensor | None]
-"""Points inside a layer that something else reads, by name; the layer fills them in."""
+"""Points inside a layer that others read, by name; the layer fills them in."""
 
 
 class Part(nn.Module):
     """The elastic module of one layer, built at its largest size.
 
-    It computes with the leading channels and the kernel size that the record asks for, so one set of weights serves every
-    sub-network. `ofa_core.space.layers.lower` says what a kind of layer consists of, and a test compares the two.
+    The record sets the number of leading channels and the kernel size, so one set of weights serves every sub-network.
+    `ofa_core.space.layers.lower` defines what each kind of layer computes, and a test compares the two.
     """
 
     def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:
@@ -34,7 +34,7 @@ class Part(nn.Module):
 
     @property
     def last_norm(self) -> BatchNorm | None:
-        """The batch norm whose output a residual is added to, or None."""
+        """The batch norm whose output a residual is added to, if any."""
         return None
 
 

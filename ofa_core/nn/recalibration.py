@@ -1,9 +1,9 @@
-"""Batch norm recalibration: the statistics of one sub-network, exact over a set of images.
+"""Batch norm recalibration: exact statistics of one sub-network over a set of images.
 
-Sub-networks share batch norms whose running averages belong to none of them, so before a sub-network is evaluated its
-statistics are measured anew (Once-for-All's code does so over 2,000 training images, batch by batch). Here the result is
-the mean and biased variance over all positions of all images, as if they were one batch: it does not depend on
-how they are split into batches, nor on the averages before.
+Sub-networks share batch norms, so the running averages fit none of them. A sub-network's statistics are therefore measured
+anew before it is evaluated. Once-for-All's code does so over 2,000 training images, batch by batch. Here the result is the
+mean and biased variance over all positions of all images, as if they were one batch. It depends neither on the split
+into batches nor on earlier averages.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from ofa_core.space.ops import IMAGE
 
 @torch.no_grad()
 def recalibrate(net: Network, batches: Sequence[Tensor]) -> None:
-    """Sets the batch norm statistics of the active sub-network to those of the given images, and eval mode.
+    """Sets the active sub-network's batch norm statistics to those of the given images. Sets eval mode.
 
-    net: a super-network, of which only the channels of the active sub-network change, or a stand-alone network.
-    batches: image batches (B, 3, r, r) at the active resolution; kept and used several times over, so pass a list.
+    net: a super-network, where only the active sub-network's channels change, or a stand-alone network.
+    batches: image batches (B, 3, r, r) at the active resolution; read several times, so pass a list.
 
-    Each layer sees all batches before the next one runs. One batch costs one forward pass; with more, a layer is run once for
-    each of its batch norms. Holds the activations of all images that later layers still read. Raises ValueError without images.
+    Each layer sees all batches before the next one runs. One batch costs one forward pass; with more, a layer runs once for
+    each of its batch norms. Keeps the activations that later layers read, of all images. Raises ValueError without images.
     """
     if not len(batches):
         raise ValueError("recalibrate: no images")
@@ -49,7 +49,7 @@ def recalibrate(net: Network, batches: Sequence[Tensor]) -> None:
 
 
 def _run_step(net: Network, step: Step, xs: list[Tensor], norms: list[BatchNorm]) -> list[Taps]:
-    """What a layer gives for every batch, going round until no batch norm waits any more."""
+    """A layer's outputs for every batch. Repeats until no batch norm needs more batches."""
     found: dict[int, Taps] = {}
     while len(found) < len(xs):
         for i in range(len(xs)):

@@ -1,4 +1,4 @@
-"""Leading channels of weights, and the states of modules cut to them."""
+"""Cuts weights and module states to their leading channels."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +10,7 @@ State = dict[str, Tensor]
 
 
 def prefix(tensor: Tensor, *sizes: int) -> Tensor:
-    """The leading `sizes` of the first axes; the tensor itself where it has just these (keeps exported graphs clean)."""
+    """The leading `sizes` of the first axes. Returns a tensor that fits as it is (keeps exported graphs clean)."""
     for axis, size in enumerate(sizes):
         if tensor.shape[axis] != size:
             tensor = tensor.narrow(axis, 0, size)

@@ -1,11 +1,11 @@
 """Channel sorting: the most important middle channels first, before narrower blocks are trained.
 
-Once-for-All, section 3.4 (https://arxiv.org/abs/1908.09791): a narrower block keeps the channels with the largest L1 norm. As
-widths are prefixes, the channels are sorted once when a phase with new expand ratios begins. Importance as in the published
-code (`re_organize_middle_weights`): the L1 norm of the following convolution's weights, for each of its input channels.
+Once-for-All, section 3.4 (https://arxiv.org/abs/1908.09791): a narrower block keeps the channels with the largest L1 norm.
+Widths are prefixes, so the channels are sorted once, when a phase with new expand ratios begins. Importance is that of the
+published code (`re_organize_middle_weights`): the L1 norm of the next convolution's weights, for each input channel.
 
-The channels that an already trained width uses must stay its prefix, so channels are sorted inside the bands between
-supported widths only; with one supported width this is a sort of all channels. No supported sub-network changes its output.
+A trained width must keep its channels as its prefix. So channels are sorted only within the bands between supported
+widths; with one supported width, all channels are sorted. No supported sub-network changes its output.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,12 +21,12 @@ from ofa_core.space.layers import Layer
 
 @torch.no_grad()
 def sort_channels(net: SuperNetwork, supported_expand_ratios: Sequence[float]) -> None:
-    """Sorts the middle channels of all elastic blocks in place, by descending importance inside every band of channels.
+    """Sorts the middle channels of all elastic blocks in place, by descending importance within each band.
 
-    supported_expand_ratios: those trained so far, the largest among them. In ofa_resnet50 every width index counts as trained.
+    supported_expand_ratios: those trained so far, including the largest. In ofa_resnet50 every width index counts as trained.
 
-    State outside the network that belongs to single channels (an optimiser's momentum) does not move along.
-    Raises ValueError when a ratio is not of the space, or the largest is missing.
+    Per-channel state outside the network, such as an optimiser's momentum, is not sorted.
+    Raises ValueError when a ratio is not in the space, or the largest is missing.
     """
     choices = sorted({choice for gene in net.space.genes if gene.field == "e" for choice in gene.choices})
     if not set(supported_expand_ratios) <= set(choices) or choices[-1] not in supported_expand_ratios:
@@ -41,7 +41,7 @@ def sort_channels(net: SuperNetwork, supported_expand_ratios: Sequence[float]) -
 
 
 def supported_forms(space: Space, expand_ratios: Iterable[float]) -> dict[str, list[Layer]]:
-    """Every layer of the deepest network by name, once for each of the expand ratios (and each width of ofa_resnet50)."""
+    """Every layer of the deepest network by name, once per expand ratio (and per width of ofa_resnet50)."""
     deepest = space.largest()
     archs = [replace(deepest, e=(ratio,) * len(deepest.e)) for ratio in expand_ratios]
     if deepest.w is not None:

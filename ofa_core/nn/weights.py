@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors files, byte for byte repeatable and safe to read, with a description as JSON in their header."""
+"""Weights on disk: byte-reproducible, safe safetensors files with a JSON description in their header."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from ofa_core.space.registry import get_space
 
 
 def describe(net: SuperNetwork, supports: dict[str, list[int]]) -> dict[str, Any]:
-    """What a super-network's file says of it: space, classes, and what it was trained for (choices by phase parameter)."""
+    """A super-network's description: space, classes, and the choices it was trained for, by phase parameter."""
     space = {"name": net.space.name, "width_mult": getattr(net.space, "width_mult", None)}
     return {"space": space, "num_classes": net.num_classes, "supports": supports}
 
@@ -33,7 +33,7 @@ def save_weights(path: str | Path, net: nn.Module, description: dict[str, Any]) 
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """The description of a weights file. Raises ValueError, one line, for a missing or foreign file."""
+    """The description of a weights file. Raises a one-line ValueError for a missing or foreign file."""
     try:
         with safe_open(path, framework="pt") as stored:
             return json.loads(stored.metadata()["description"])
@@ -56,16 +56,16 @@ def load_weights(path: str | Path, net: nn.Module) -> dict[str, Any]:
 
 
 def load_full(path: str | Path, net: SuperNetwork) -> Network:
-    """The full network of a super-network's file, on its own and in eval mode: the teacher. Loads the file into `net`."""
+    """Loads a super-network's file into `net`. Returns its full network, stand-alone and in eval mode: the teacher."""
     load_weights(path, net)
     return net.extract(net.space.largest()).eval()
 
 
 def transfer(path: str | Path, net: SuperNetwork) -> None:
-    """Loads a super-network of the same space and width, but maybe of other classes, in place.
+    """Loads a super-network of the same space and width, perhaps with other classes, in place.
 
-    path: a file of this pipeline, or a checkpoint in the published once-for-all layout. The classifier stays as it is where the
-    number of classes differs. Raises ValueError, one line, for a file that does not fit.
+    path: a file of this pipeline, or a checkpoint in the published once-for-all layout. The classifier is unchanged if the
+    number of classes differs. Raises a one-line ValueError for a file that does not fit.
     """
     path = Path(path)
     ours = path.suffix == ".safetensors"
@@ -81,12 +81,12 @@ def transfer(path: str | Path, net: SuperNetwork) -> None:
 
 
 def save_layers(path: str | Path, net: Network) -> None:
-    """Writes a network that is of no space; the description holds its layers, which is all `load_layers` needs."""
+    """Writes a network outside any space. The description holds its layers, all that `load_layers` needs."""
     save_weights(path, net, {"layers": [asdict(layer) for layer in net.active]})
 
 
 def load_layers(path: str | Path) -> Network:
-    """A network that `save_layers` wrote, in eval mode. Raises ValueError, one line, for a missing or foreign file."""
+    """A network that `save_layers` wrote, in eval mode. Raises a one-line ValueError for a missing or foreign file."""
     description = read_description(path)
     if "layers" not in description:
         raise ValueError(f"{path}: holds no list of layers")
@@ -104,7 +104,7 @@ def save_network(
 ) -> None:
     """Writes a stand-alone network; the description holds what `load_network` needs. supernet: its origin's description.
 
-    ranges: of its activations, where it was trained with quantisation; `load_ranges` reads them.
+    ranges: of its activations, if it was trained with quantisation; `load_ranges` reads them.
     """
     description = {key: supernet[key] for key in ("space", "num_classes")} | {"arch": arch.to_dict()}
     save_weights(path, net, description if ranges is None else description | {"ranges": ranges})
@@ -113,7 +113,7 @@ def save_network(
 def load_network(path: str | Path) -> tuple[Network, Arch]:
     """A stand-alone network in eval mode, and its architecture, from the file alone.
 
-    Raises ValueError, one line, for a missing or foreign file.
+    Raises a one-line ValueError for a missing or foreign file.
     """
     description = read_description(path)
     if "arch" not in description:
@@ -125,9 +125,9 @@ def load_network(path: str | Path) -> tuple[Network, Arch]:
 
 
 def load_ranges(path: str | Path) -> dict[str, tuple[float, float]] | None:
-    """The ranges of activations in a file of `save_network`; None where the network was trained without quantisation.
+    """The activation ranges in a file of `save_network`; None if the network was trained without quantisation.
 
-    Raises ValueError, one line, for a missing or foreign file.
+    Raises a one-line ValueError for a missing or foreign file.
     """
     ranges = read_description(path).get("ranges")
     if ranges is None:

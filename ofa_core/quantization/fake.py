@@ -1,7 +1,7 @@
-"""A network that computes in float what its full-integer file computes: weights and activations are rounded to 8 bits.
+"""Simulates a full-integer file in float: weights and activations are rounded to 8 bits.
 
 Jacob et al. 2018, section 3 (https://arxiv.org/abs/1712.05877): batch norm is folded into the convolutions before their weights
-are rounded, and activations are rounded where the integer file writes them to memory: after the fused activation.
+are rounded. Activations are rounded where the integer file stores them: after the fused activation.
 """
 
 import math
@@ -29,22 +29,20 @@ Visitor = Callable[[str, Tensor], None]
 """(point, x (B, ...))."""
 
 AVERAGE_DECAY = 0.99
-"""Weight of the past in the moving averages of ranges, at every step. Jacob et al. take one close to 1, for longer training."""
+"""Decay per step of the moving averages of ranges. Jacob et al. use a value close to 1, for longer training."""
 
 
 class FakeQuantized(LayerModule):
-    """A stand-alone network with fake quantisation. It interprets the network's operations and shares its weights.
+    """A stand-alone network with fake quantisation. `network` stays an ordinary network and shares its weights.
 
-    network: stays an ordinary network in eval mode. Its batch norm statistics do not change, not even in training.
-    ranges: of all activations. None: they are not known yet, and activations are not rounded.
-    hard_swish: the form that the integer file will have.
-    learn: the bounds of ranges get gradients in training. Otherwise ranges are moving averages of the smallest and largest
-      values of batches.
-    delay: forward passes in training before activations are rounded. Until then ranges are moving averages.
+    network: always in eval mode; its batch norm statistics are fixed, also in training.
+    ranges: of every activation; None if unknown, activations are then not rounded. hard_swish: the integer file's form.
+    learn: whether the bounds get gradients in training. If not, ranges are moving averages of the batches' extremes.
+    delay: training passes before activations are rounded; until then, ranges are moving averages in either case.
     keep_float: names of layers that compute in float.
 
-    Ranges do not change in eval mode. Biases are not rounded: the file stores them in 32 bits.
-    Raises ValueError for a range that is missing, is not finite, or belongs to no activation of the network.
+    Eval mode leaves ranges unchanged. Biases are not rounded: the file has 32 bits for them.
+    Raises ValueError for ranges that are not finite, are missing, or name no activation of the network.
     """
 
     low: Tensor
@@ -66,8 +64,8 @@ class FakeQuantized(LayerModule):
         self.weights, self.activations = True, False
         """Whether weights and activations are rounded."""
         self.visitor: Visitor | None = None
-        """Is called with every activation before it is rounded."""
-        self.exact = False  # whether nothing is rounded in the present layer
+        """Sees every activation before it is rounded."""
+        self.exact = False  # whether the current layer or pass rounds nothing
         self.ops = lower_network(network.active, hard_swish)
         self.outputs = output_points(network.active, network.outputs)
         self.same_range = range_points(self.ops)
@@ -75,11 +73,11 @@ class FakeQuantized(LayerModule):
         bounds = [(0.0, 0.0)] * len(self.index) if ranges is None else _bounds(ranges, list(self.index))
         self.activations = ranges is not None
         device = next(network.parameters()).device
-        # All are float32, so that the state can be averaged over steps and over processes.
+        # All float32, so that the state's moving average and the mean over processes are defined.
         self.register_buffer("low", torch.tensor([low for low, _ in bounds], device=device))  # (points,)
         self.register_buffer("high", torch.tensor([high for _, high in bounds], device=device))
         self.register_buffer("passes", torch.zeros((), device=device))
-        # Logarithms of factors of the bounds, so that a step changes a range by a share of it, and never the side of zero
+        # Logarithms of factors of the bounds: a step changes a bound in proportion, and never its sign
         # (TQT, https://arxiv.org/abs/1903.08066, section 3).
         zeros = torch.zeros(len(bounds), device=device)
         self.low_shift = nn.Parameter(zeros.clone()) if learn else None
@@ -95,20 +93,20 @@ class FakeQuantized(LayerModule):
         self.network.active = layers
 
     def train(self, mode: bool = True) -> Self:
-        """As for any module, except that the network inside stays in eval mode."""
+        """Sets the mode, except of the network inside."""
         super().train(mode)
         self.network.eval()
         return self
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """(low, high) of every activation by point, the image's among them."""
+        """(low, high) of every activation by point, including the image."""
         low, high = self._shifted(slice(None))
         pairs = zip(low.tolist(), high.tolist(), strict=True)
         return {IMAGE: IMAGE_RANGE} | dict(zip(self.index, pairs, strict=True))
 
     def forward(self, x: Tensor) -> Any:
-        """(B, 3, r, r) -> (B, num_classes); with several outputs a dictionary of tensors by point."""
+        """(B, 3, r, r) -> (B, num_classes); with named outputs, a dictionary of tensors by point."""
         delayed = not self.activations or (self.training and bool(self.passes < self.delay))
         values = {IMAGE: self._image(x, exact=delayed)}
         for op, unused in last_reads(self.ops, self.outputs):
@@ -117,7 +115,7 @@ class FakeQuantized(LayerModule):
             if op.kind == "linear" and op.layer == CLASSIFIER and self.network.dropout:
                 inputs[0] = F.dropout(inputs[0], self.network.dropout, self.training)
             y = self._compute(op, inputs)
-            # The largest of rounded values is one of them; their mean is not, and is rounded once more.
+            # A maximum of rounded values is already rounded. A mean is not, so it is rounded again.
             values[op.point] = y if op.kind == "maxpool" else self._round(y, op.point) if op.pools else self._point(y, op.point)
             for point in unused:
                 del values[point]
@@ -128,7 +126,7 @@ class FakeQuantized(LayerModule):
         return found if self.network.outputs else found[self.outputs[0]]
 
     def _read(self, point: str, x: Tensor, delayed: bool) -> Tensor:
-        """What an operation reads: a value that was computed in float is rounded when integers are computed from it."""
+        """An operation's input. A value computed in float is rounded if an integer operation reads it."""
         kept = point.partition(".")[0] in self.keep_float
         return self._round(x, point) if kept and not delayed and not self.exact else x
 
@@ -185,21 +183,21 @@ class FakeQuantized(LayerModule):
         return quantize_activation(x, low, high)
 
     def _shifted(self, i: int | slice, features: int = 1) -> tuple[Tensor, Tensor]:
-        """The bounds of the i-th point; features: values of an image there."""
+        """The bounds of the i-th point. features: values per image there."""
         if self.low_shift is None or self.high_shift is None:
             return self.low[i], self.high[i]
-        # LSQ, section 2.2: gradients of a step size add up over all values, so they are scaled by their number.
+        # LSQ, section 2.2: a step size's gradient sums over all values, so it is scaled by their number.
         share = 1 / math.sqrt(features * LEVELS)
         return self.low[i] * _scaled(self.low_shift[i], share).exp(), self.high[i] * _scaled(self.high_shift[i], share).exp()
 
     def _observe(self, x: Tensor, i: int) -> None:
-        """Moves a range towards that of a batch."""
+        """Moves a range towards a batch's."""
         for average, found in zip((self.low, self.high), x.aminmax(), strict=True):
             average[i].lerp_(found, 1 - AVERAGE_DECAY)
 
 
 def of_form(ranges: Ranges, hard_swish: HardSwish) -> Ranges:
-    """Ranges of a network's composed form for either form: the fused one has none inside, but for the sum."""
+    """Composed-form ranges for either form of hard swish. Inside it, the fused form keeps only the sum's."""
     if hard_swish == "composed":
         return ranges
     inner = {
@@ -209,9 +207,9 @@ def of_form(ranges: Ranges, hard_swish: HardSwish) -> Ranges:
 
 
 def fold(weight: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor]:
-    """Weights (out, ...) and bias (out,) of a convolution and the batch norm after it, by the norm's statistics.
+    """Weights (out, ...) and bias (out,) of a convolution with the batch norm after it folded in.
 
-    In float64 and rounded once, as export does it, so that scales agree to the last bit.
+    In float64 and rounded once, as in export, so that scales agree to the last bit.
     """
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()  # (out,)
     bias = norm.bias.double() - norm.running_mean.double() * scale
@@ -219,7 +217,7 @@ def fold(weight: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def layer_weights(network: Network, op: Op) -> tuple[Tensor, Tensor | None]:
-    """The weights (out, ...) and bias (out,) of an operation of a stand-alone network, its batch norm folded in."""
+    """The weights (out, ...) and bias (out,) of an operation of a stand-alone network, batch norm folded in."""
     module = network.parts.get_submodule(str(op.weights))
     weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
     if not op.norm:
@@ -231,7 +229,7 @@ def layer_weights(network: Network, op: Op) -> tuple[Tensor, Tensor | None]:
 
 @torch.no_grad()
 def scales_by_weights(network: Network) -> dict[str, Tensor]:
-    """The scales (out,) of all weights of a stand-alone network, by their names in its operations, as `block_1.expand`."""
+    """The scales (out,) of all weights of a stand-alone network, by name in its operations, such as `block_1.expand`."""
     ops = lower_network(network.active)
     return {op.weights: weight_scales(layer_weights(network, op)[0]) for op in ops if op.weights is not None}
 
@@ -241,7 +239,7 @@ def _mean_pool(x: Tensor, op: Op) -> Tensor:
 
 
 def _column(bias: Tensor | None) -> Tensor:
-    """A bias (C,) as it is added to maps (B, C, H, W)."""
+    """A bias (C,) shaped for maps (B, C, H, W)."""
     assert bias is not None
     return bias[:, None, None]
 

@@ -1,9 +1,9 @@
-"""The integers of a quantised network, as TFLite has them, on float tensors: values are rounded to what 8 bits can hold.
+"""TFLite's integer grids on float tensors: values are rounded to what 8 bits can hold.
 
-Weights: int8 in -127..127, symmetric, a scale for each output channel, max|w| / 127. Activations: int8 in -128..127, one scale
-and zero point a tensor, which come from a range (low, high) that holds zero exactly (Jacob et al. 2018, section 3.1,
-https://arxiv.org/abs/1712.05877; TFLite's quantisation specification). Gradients pass straight through the rounding (Bengio et
-al. 2013, https://arxiv.org/abs/1308.3432) and are zero where a value was clipped.
+Weights: int8 in -127..127, symmetric, scale max|w| / 127 per output channel. Activations: int8 in -128..127, one scale
+and zero point per tensor. These come from a range (low, high) that holds zero exactly (Jacob et al. 2018, section
+3.1, https://arxiv.org/abs/1712.05877; TFLite's quantisation specification). Gradients pass straight through the rounding
+(Bengio et al. 2013, https://arxiv.org/abs/1308.3432) and are zero where a value was clipped.
 """
 
 from typing import Any, NamedTuple
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 LEVELS = 255
-"""Steps from the smallest to the largest of 8 bits."""
+"""Steps between the extremes of 8 bits."""
 WEIGHT_LIMIT = 127
 LEAST_WEIGHT = 5e-7
-"""The converter takes the largest weight of a channel to be no less."""
+"""The converter's lower limit for a channel's largest weight."""
 IMAGE_RANGE = (-127 / 127.5, 128 / 127.5)
-"""The input range. The integers are the bytes minus 128: scale 1 / 127.5, zero point -1. The exact values x / 127.5 - 1 would
-lie halfway between integers, so an integer network sees an image half a step brighter."""
+"""The input's range. Its integers are the bytes minus 128: scale 1 / 127.5, zero point -1. x / 127.5 - 1 itself would lie
+halfway between integers, so an integer network sees an image that is half a step brighter."""
 
 
 class Grid(NamedTuple):
-    """What a range becomes. scale: float32 (...). zero_point: int32 (...). low, high: what -128 and 127 stand for."""
+    """A range's grid. scale: float32 (...). zero_point: int32 (...). low, high: the values of -128 and 127."""
 
     scale: Tensor
     zero_point: Tensor
@@ -33,7 +33,7 @@ class Grid(NamedTuple):
 def grid(low: Tensor, high: Tensor) -> Grid:
     """The int8 grid of ranges, low and high float (...): widened to hold zero, then moved so that zero is an integer.
 
-    The converter makes the same scale and zero point, bit by bit, of the `low` and `high` returned here. A range without extent
+    From the returned `low` and `high` the converter makes the same scale and zero point, bit for bit. A range of width zero
     gets scale 1.
     """
     low, high = low.detach().double().clamp(max=0), high.detach().double().clamp(min=0)
@@ -46,10 +46,10 @@ def grid(low: Tensor, high: Tensor) -> Grid:
 
 
 def quantize_activation(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """x on the grid of the range (low, high), both of shape (); where they need gradients, they get them.
+    """x on the grid of the range (low, high), both of shape (). Bounds that need gradients get them.
 
     The gradients of the bounds are those of learned step sizes (LSQ, https://arxiv.org/abs/1902.08153, section 2.1) with
-    scale = (high - low) / 255: what is clipped pulls at its bound, what is rounded pulls by its rounding error.
+    scale = (high - low) / 255: a clipped value adds to its bound, a rounded one by its rounding error.
     """
     if low.requires_grad or high.requires_grad:
         return _Learned.apply(x.float(), low, high)
@@ -88,14 +88,14 @@ class _Learned(torch.autograd.Function):
         inside = gradient.masked_fill((x < low - half) | (x > high + half), 0)
         clipped = gradient - inside
         rounding = _dot(inside, y - x) / (high - low)
-        # A clipped value has become one of the bounds: sum(clipped * y) is at_low * low + at_high * high.
+        # A clipped value equals one of the bounds: sum(clipped * y) is at_low * low + at_high * high.
         total = clipped.sum()
         at_high = (_dot(clipped, y) - low * total) / (high - low)
         return inside, total - at_high - rounding, at_high + rounding
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of products (), without an array of them; channels last is how convolutions leave their output."""
+    """The sum of products (), without an array of them. Convolutions leave their output channels last."""
     if a.dim() == 4:
         a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
     return torch.dot(a.reshape(-1), b.reshape(-1))

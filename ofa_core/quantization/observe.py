@@ -1,4 +1,4 @@
-"""Activation ranges of a trained network, from images: what post-training quantisation needs to know."""
+"""Activation ranges of a trained network, from images, for post-training quantisation."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -14,9 +14,9 @@ from ofa_core.quantization.params import Calibration
 from ofa_core.space.ops import HardSwish
 
 OUTLIERS = 1e-4
-"""Share of values that percentile leaves out on either side; the source's 99.99 %."""
+"""Share of values that percentile drops on either side; the source's 99.99 %."""
 BINS = 2048
-"""Bins of the histograms for percentile and mse, as many as TensorRT's and torch's calibrators have."""
+"""Histogram bins of percentile and mse, as in TensorRT's and torch's calibrators."""
 SHRINKING = np.linspace(1, 0.2, 81)
 """Factors by which mse tries to shrink a bound."""
 
@@ -24,7 +24,7 @@ SHRINKING = np.linspace(1, 0.2, 81)
 def fake_quantized(
     network: Network, batches: Sequence[Tensor], method: Calibration = "minmax", hard_swish: HardSwish = "composed"
 ) -> FakeQuantized:
-    """What post-training quantisation makes of a network, to be evaluated in torch. Arguments as in `observe`; eval mode."""
+    """A network after post-training quantisation, for evaluation in torch, in eval mode. Arguments as in `observe`."""
     return FakeQuantized(network, observe(network, batches, method, hard_swish), hard_swish=hard_swish).eval()
 
 
@@ -34,8 +34,8 @@ def observe(
 ) -> dict[str, tuple[float, float]]:
     """(low, high) of every activation of a stand-alone network, by point, on calibration images.
 
-    batches: (B, 3, r, r); percentile and mse go through them twice. hard_swish: the form that is calibrated for.
-    The network is left in eval mode. Raises ValueError if there are no images, or if an activation is not finite.
+    batches: (B, 3, r, r); percentile and mse read them twice. hard_swish: the form to calibrate for.
+    The network is left in eval mode. Raises ValueError without images, or where an activation is not finite.
     """
     if not len(batches):
         raise ValueError("calibration images: none")
@@ -62,7 +62,7 @@ def _run(net: FakeQuantized, batches: Sequence[Tensor], visitor: Callable[[str, 
 
 
 def _extremes(net: FakeQuantized, batches: Sequence[Tensor], moving: bool) -> dict[str, tuple[float, float]]:
-    """Smallest and largest values over all batches, or moving averages of the batches'."""
+    """Smallest and largest values over all batches, or moving averages of each batch's."""
     found: dict[str, tuple[float, float]] = {}
     seen: dict[str, int] = {}
 
@@ -84,7 +84,7 @@ def _extremes(net: FakeQuantized, batches: Sequence[Tensor], moving: bool) -> di
 def _histograms(
     net: FakeQuantized, batches: Sequence[Tensor], extremes: dict[str, tuple[float, float]]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of every activation: counts (BINS,) float64 and edges (BINS + 1,)."""
+    """Per activation: counts (BINS,) float64 and edges (BINS + 1,)."""
     counts = {name: np.zeros(BINS) for name in extremes}
 
     def visit(name: str, x: Tensor) -> None:
@@ -103,7 +103,7 @@ def _percentile(counts: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
 
 
 def _least_error(counts: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
-    """Both bounds are shrunk in turn, each to where the error is least, twice."""
+    """Shrinks each bound in turn, twice, to where the error is smallest."""
     values, bounds = (edges[:-1] + edges[1:]) / 2, [float(edges[0]), float(edges[-1])]
     for side in (1, 0, 1, 0):
         tried = np.array([bounds] * len(SHRINKING))  # (81, 2)
@@ -113,7 +113,7 @@ def _least_error(counts: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
 
 
 def _errors(values: np.ndarray, counts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Summed squared errors (n,) on the grids of bounds (n, 2). values, counts: (BINS,), how often each value occurs."""
+    """Squared errors (n,) of values (BINS,), weighted by counts, on the grids of bounds (n, 2)."""
     low, high = bounds[:, :1].clip(max=0), bounds[:, 1:].clip(min=0)
     scale = np.maximum((high - low) / LEVELS, 1e-30)
     zero_point = np.rint(-128 - low / scale)

@@ -9,7 +9,7 @@ from ofa_core.space.ops import IMAGE, HardSwish, Op
 
 class Step(NamedTuple):
     """A layer in its network. source: the point it reads. taps: points inside it that are read later, or are outputs.
-    unused: points that nothing reads any more once it has run."""
+    unused: points that no later layer reads."""
 
     layer: Layer
     source: str
@@ -24,12 +24,12 @@ def sources(layers: Sequence[Layer]) -> list[str]:
 
 
 def output_points(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> tuple[str, ...]:
-    """The points a network gives: those that are named, or its last layer."""
+    """The points a network returns: those named, or its last layer."""
     return tuple(outputs) or (layers[-1].name,)
 
 
 def plan(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> list[Step]:
-    """The steps of a network. Raises ValueError that names a layer whose source is not computed before it."""
+    """The steps of a network. Raises ValueError naming a layer whose source is not computed before it."""
     reads, given = sources(layers), output_points(layers, outputs)
     names = [IMAGE, *(layer.name for layer in layers)]
     for i, (layer, source) in enumerate(zip(layers, reads, strict=True)):
@@ -51,7 +51,7 @@ def plan(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> list[Step]:
 def lower_network(layers: Sequence[Layer], hard_swish: HardSwish = "composed") -> list[Op]:
     """The operations of a network in the order they run.
 
-    Raises ValueError that names a layer whose source is not computed before it, or has another shape than the layer takes.
+    Raises ValueError naming a layer whose source is not computed before it, or has the wrong shape.
     """
     if not layers:
         raise ValueError("network: no layers")
@@ -69,7 +69,7 @@ def lower_network(layers: Sequence[Layer], hard_swish: HardSwish = "composed") -
 
 
 def range_points(ops: Sequence[Op]) -> dict[str, str]:
-    """For every point, the one whose activation range it has: its own, or that of what a pool reads."""
+    """For every point, the one whose activation range it shares: itself, or a pool's input."""
     found = {IMAGE: IMAGE}
     for op in ops:
         found[op.point] = found[op.inputs[0]] if op.pools else op.point
@@ -77,7 +77,7 @@ def range_points(ops: Sequence[Op]) -> dict[str, str]:
 
 
 def last_reads(ops: Sequence[Op], outputs: Collection[str]) -> Iterator[tuple[Op, list[str]]]:
-    """Every operation with the points that nothing reads any more once it has run."""
+    """Every operation with the points that no later operation reads."""
     last = {point: i for i, op in enumerate(ops) for point in op.inputs if point not in outputs}
     for i, op in enumerate(ops):
         yield op, [point for point in dict.fromkeys(op.inputs) if last.get(point) == i]

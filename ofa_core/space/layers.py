@@ -1,10 +1,10 @@
 """The layer record, and what a layer is made of: the one description of a network that everything else interprets.
 
-A network is a list of `Layer`s in the order they run. Search spaces write such lists from architectures
-(`ofa_core.space.mobile`, `resnet`), `netconfig` reads them off published configurations. A layer reads the output of the one
-before it, or the point that its `source` names, so that a list may describe a graph.
+A network is a list of `Layer`s in the order they run. Search spaces make such lists from architectures
+(`ofa_core.space.mobile`, `resnet`). `netconfig` reads them from published configurations. A layer reads the output of the
+one before it, or the point that its `source` names, so a list can describe a graph.
 
-`lower` is the one place that knows what each kind of layer consists of; its elastic module in `ofa_core.nn` computes the same.
+Only `lower` defines what each kind of layer consists of; its elastic module in `ofa_core.nn` computes the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ Kind = Literal["conv", "mbconv", "bottleneck", "maxpool", "avgpool", "linear"]
 def make_divisible(value: float, divisor: int = 8) -> int:
     """The multiple of `divisor` nearest to `value`, at least `divisor` and never below 90 % of `value`.
 
-    The rounding of channel numbers of the MobileNet family (MobileNetV2's code; the once-for-all code uses the same).
+    How the MobileNet family rounds channel numbers (MobileNetV2's code; the once-for-all code does the same).
     """
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
@@ -54,16 +54,16 @@ class Layer:
     """Of the layer's k x k window."""
     act: Activation = "none"
     se: int = 0
-    """Squeezed channels of squeeze-excite; 0 is without."""
+    """Squeezed channels of squeeze-excite; 0: none."""
     residual: bool = False
     resolution: int
     """Height and width of the input map."""
     bn_eps: float | None = None
-    """Epsilon of the batch norms; None is without batch norm."""
+    """Epsilon of the batch norms; None: no batch norm."""
     bias: bool = False
     """Whether a linear layer has a bias. Convolutions have none: batch norm follows."""
     source: str | None = field(default=None, compare=False)
-    """The point it reads: a layer, or a place inside one such as `block_13.expand`. None is the layer before."""
+    """The point it reads: a layer, or a place inside one such as `block_13.expand`. None: the layer before."""
 
     @property
     def out_resolution(self) -> int:
@@ -72,7 +72,7 @@ class Layer:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the convolutions and linear layers of one image, those of squeeze-excite included."""
+        """Multiply-accumulates per image of the convolutions and linear layers, including squeeze-excite."""
         return _facts(self).macs
 
     @property
@@ -82,7 +82,7 @@ class Layer:
 
     @property
     def window(self) -> Op | None:
-        """The operation that slides a window over the map, the largest if there are several; None for a layer without one."""
+        """The operation with the largest sliding window; None for a layer without one."""
         return _facts(self).window
 
     @cached_property
@@ -107,7 +107,7 @@ class Layer:
 
 
 class _Facts(NamedTuple):
-    """What `Layer` answers from its operations."""
+    """What `Layer` derives from its operations."""
 
     out_resolution: int
     macs: int
@@ -117,7 +117,7 @@ class _Facts(NamedTuple):
 
 @cache
 def _facts(layer: Layer) -> _Facts:
-    """Worked out once for all layers of a shape; spaces make the same few thousand shapes over and over."""
+    """Computed once per shape: spaces repeat the same few thousand shapes."""
     ops = lower(layer)
     windows = [op for op in ops if op.kind in ("conv", "depthwise", "maxpool")]
     window = max(windows, key=lambda op: (op.kernel, op.stride), default=None)
@@ -130,24 +130,24 @@ def _facts(layer: Layer) -> _Facts:
 def lower(layer: Layer, hard_swish: HardSwish = "composed", source: str = IMAGE) -> list[Op]:
     """The operations of one layer, in the order they run. The last one computes the point named like the layer.
 
-    hard_swish: the form to spell h_swish out in. source: the point it reads where the record names none.
+    hard_swish: the form to expand h_swish into. source: the point it reads if the record names none.
 
     Points inside a layer NAME: NAME.expand, NAME.depthwise, NAME.se.pool, NAME.se.reduce, NAME.se.expand (before the division
     by 6), NAME.se.gate, NAME.se (the product); NAME.reduce, NAME.spatial, NAME.pool, NAME.shortcut; NAME.conv, NAME.project or
-    NAME.restore for what a residual is added to. Before a point P with a hard swish lies P.sum, and in the composed form also
-    P.gate and P.sixth.
+    NAME.restore for what a residual is added to. P.sum precedes a point P with a hard swish; in the composed form,
+    so do P.gate and P.sixth.
     """
     return list(LOWERINGS[layer.kind](Writer(layer, hard_swish), layer.source or source))
 
 
 class Writer:
-    """Writes operations of one layer, whose sizes they share; methods return the operations, of which the last is read next."""
+    """Writes the operations of one layer. Methods return the operations; the last one is read next."""
 
     def __init__(self, layer: Layer, hard_swish: HardSwish) -> None:
         self.layer, self.hard_swish = layer, hard_swish
 
     def op(self, kind: Any, point: str, *inputs: str, channels: int, resolution: int, **fields: Any) -> Op:
-        """An operation; `point` is relative to the layer: "" is the layer's own. channels: in and out, unless fields say."""
+        """An operation. `point` is relative to the layer; "" is the layer itself. channels: in and out, unless in fields."""
         name = ".".join(filter(None, (self.layer.name, point)))
         return Op(**({"kind": kind, "point": name, "inputs": inputs, "inp": channels, "out": channels} | fields),
                   resolution=resolution)  # fmt: skip
@@ -156,14 +156,14 @@ class Writer:
         self, kind: Any, part: str, x: str, inp: int, out: int, r: int, *, point: str | None = None, act: Activation = "none",
         **fields: Any,
     ) -> list[Op]:  # fmt: skip
-        """Weights of the submodule `part`, with a batch norm unless fields say otherwise, and the activation after them."""
+        """Applies the weights of submodule `part`, batch norm unless fields say otherwise, and the activation."""
         weights = ".".join(filter(None, (self.layer.name, part)))
         place = part if point is None else point
         op = self.op(kind, place, x, channels=inp, resolution=r, **({"out": out, "weights": weights, "norm": True} | fields))
         return self.activated(op, act)
 
     def activated(self, op: Op, act: Activation) -> list[Op]:
-        """An operation and its activation: one op where it can be fused, else with those of the hard swish after it."""
+        """An operation and its activation: one op where it can be fused, else followed by those of the hard swish."""
         if act != "h_swish":
             return [replace(op, act=act)]
         before, after = replace(op, point=f"{op.point}.sum"), {"channels": op.out, "resolution": op.out_resolution}
@@ -213,7 +213,7 @@ def _mbconv(write: Writer, x: str) -> Iterator[Op]:
 
 
 def _squeeze_excite(write: Writer, x: str, r: int) -> list[Op]:
-    """Gates from pooled features; the hard sigmoid is relu6(x + 3) / 6, its first part at the end of a convolution."""
+    """Gates from pooled features; the hard sigmoid is relu6(x + 3) / 6, its relu6 fused into a convolution."""
     layer = write.layer
     plain: dict[str, Any] = {"norm": False, "bias": True}
     pool = write.op("mean", "se.pool", x, channels=layer.mid, resolution=r)
@@ -262,4 +262,4 @@ LOWERINGS: dict[Kind, Callable[[Writer, str], Iterable[Op]]] = {
     "avgpool": _avgpool,
     "linear": _linear,
 }
-"""By kind of layer: what it is made of. The arguments are a writer of the layer's operations and the point it reads."""
+"""By kind of layer: its operations. Arguments: a writer of the layer's operations, and the point it reads."""

@@ -1,7 +1,7 @@
 """Operations: what layers are made of, as plain data.
 
-`ofa_core.space.layers.lower` turns a layer into a list of them. Costs, the TensorFlow network, fake quantisation, the operators
-that a converted file may hold and the points of activation ranges are all interpretations of that list.
+`ofa_core.space.layers.lower` turns a layer into a list of them. Everything else interprets that list: costs, the
+TensorFlow network, fake quantisation, the operators a converted file may hold, the points of activation ranges.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ IMAGE = "image"
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """One operation, its activation included. All maps are square."""
+    """One operation with its activation. All maps are square."""
 
     kind: OpKind
     point: str
@@ -41,7 +41,7 @@ class Op:
     inputs: tuple[str, ...]
     """The points that are read."""
     weights: str | None = None
-    """Whose weights it uses: the layer and the path of the submodule in it, such as `block_1.expand`; None has none."""
+    """The submodule whose weights it uses, after its layer, such as `block_1.expand`; None if none."""
     inp: int
     """Input channels."""
     out: int
@@ -52,7 +52,7 @@ class Op:
     stride: int = 1
     padding: Padding = "symmetric"
     act: Activation = "none"
-    """Applied last. Never h_swish, which `lower` spells out."""
+    """Applied last. Never h_swish, which `lower` expands."""
     constant: float = 0.0
     """See `OpKind`."""
     norm: bool = False
@@ -61,7 +61,7 @@ class Op:
 
     @property
     def layer(self) -> str:
-        """The name of the layer this is a part of."""
+        """The name of the layer it is part of."""
         return self.point.partition(".")[0]
 
     @property
@@ -71,7 +71,7 @@ class Op:
 
     @cached_property
     def out_resolution(self) -> int:
-        """Height and width of the output map; with either padding it is the input's over the stride, rounded up."""
+        """Height and width of the output map: for either padding, the input's over the stride, rounded up."""
         return 1 if self.kind in ("mean", "flat_mean", "linear") else -(-self.resolution // self.stride)
 
     @cached_property
@@ -92,7 +92,7 @@ class Op:
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """What TensorFlow's SAME adds (before, after) a map's side of `size` pixels.
+    """TensorFlow's SAME padding (before, after) of a side of `size` pixels.
 
     tf.nn.convolution, "Padding" (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
     """
@@ -101,5 +101,5 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def pads(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """What a padding adds (before, after) a map's side of `size` pixels."""
+    """The padding (before, after) of a side of `size` pixels."""
     return (kernel // 2, kernel // 2) if padding == "symmetric" else same_padding(size, kernel, stride)

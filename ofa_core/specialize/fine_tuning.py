@@ -1,7 +1,7 @@
-"""From a searched architecture to a network of its own: fine-tuning, and a check of what was written.
+"""Makes a searched architecture a stand-alone network: fine-tunes it and checks the written file.
 
 Fine-tuning as in Once-for-All, section 4 (75 epochs there): the network starts from the super-network's weights and trains
-alone, the full network teaching. It may train with the rounding of its integer file, quantisation-aware (Jacob et al. 2018,
+alone, taught by the full network. Training may be quantisation-aware, with the integer file's rounding (Jacob et al. 2018,
 https://arxiv.org/abs/1712.05877).
 """
 
@@ -27,7 +27,7 @@ from ofa_core.training.loop import Schedule, Teacher, always, train
 from ofa_core.training.params import TrainingParams
 
 CALIBRATION_BATCH = 100
-"""Images at once."""
+"""Images per batch."""
 
 
 def specialize_all(
@@ -43,7 +43,7 @@ def specialize_all(
     work: Path,
     group: Group,
 ) -> tuple[dict[Quantization, LayerModule], float]:
-    """What `params.quantization` asks for, post before aware, each from a copy of `start`; and the seconds of all training."""
+    """One network per requested quantisation, post first, each from a copy of `start`; and the total training seconds."""
     found, seconds = dict[Quantization, LayerModule](), 0.0
     for kind in get_args(Quantization):
         if params.quantization in (kind, "both"):
@@ -70,11 +70,11 @@ def specialize(
     work: Path,
     group: Group,
 ) -> tuple[LayerModule, float]:
-    """Fine-tunes a stand-alone network in place at its resolution, if asked for; its batch norm statistics are its own then.
+    """Fine-tunes a stand-alone network in place at its resolution, if asked to, and measures its batch norm statistics.
 
-    quantization: post: in float, to be quantised afterwards; the network itself is returned. aware: with the rounding of its
-    integer file, batch norm statistics as they are before; the `FakeQuantized` around it is returned. full: the teacher.
-    phase: equal names see equal images. Returns it with the seconds that the training took. The mode is eval.
+    quantization: post trains in float, to be quantised afterwards, and returns the network itself. aware trains with the
+    integer file's rounding and fixed batch norm statistics, and returns the `FakeQuantized` around it. full: the teacher.
+    phase: equal names see equal images. Also returns the training seconds. The mode is eval.
     """
     net.to(group.device)
     resolution, images = net.active[0].resolution, evaluator.train
@@ -127,9 +127,9 @@ def save_checked(
     max_change: float,
     threads: int,
 ) -> float:
-    """Writes a specialised network, with its ranges if it has any; returns the score on val as `saved_score` finds it.
+    """Writes a specialised network, with its ranges if it has any. Returns the score on val from `saved_score`.
 
-    origin: the super-network's description. Raises ValueError when it differs by more than `max_change` from that in memory.
+    origin: the super-network's description. Raises ValueError if the score is more than `max_change` off that in memory.
     """
     expected = evaluator.score(module, arch.r)
     if isinstance(module, FakeQuantized):
@@ -146,9 +146,9 @@ def save_checked(
 
 
 def saved_score(path: Path, dataset: Path, split: str, threads: int) -> float:
-    """The score (0..1) of a written network on a split, measured in a fresh process that knows the two files only.
+    """The score (0..1) of a written network on a split, measured in a fresh process from the two files alone.
 
-    For a network that was trained with quantisation, this is the score of the simulated integer file.
+    For a network trained with quantisation, it is the score of the simulated integer file.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         return fresh.submit(_score, path, dataset, split, threads).result()

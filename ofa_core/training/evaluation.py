@@ -22,22 +22,22 @@ def use_threads(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs for that
     torch.set_num_threads(threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(True)
-    # A debugging aid of that mode, which costs a tenth of the time.
+    # A debugging aid of that mode; it costs a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @torch.inference_mode()
 def network_score(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> float:
-    """The task's score (0..1) of a network; batches of (x (B, 3, r, r), labels (B,)). Sets eval mode."""
+    """A network's score (0..1) by the task, on (x (B, 3, r, r), labels (B,)) batches. Sets eval mode."""
     net.eval()
     return task.network_score((net(_placed(x, net)), labels) for x, labels in batches)
 
 
 class Evaluator:
-    """Validation of sub-networks: statistics from the same train images, the task's score on the val split.
+    """Validates sub-networks: statistics from the same train images, the task's score on the val split.
 
-    train, val: the splits. bn_images: how many train images the statistics come from, drawn with `seed`; all where there are
-    fewer. Batches are kept per resolution.
+    train, val: the splits. bn_images: the number of train images for the statistics, drawn with `seed`; all if there are
+    fewer. Batches are cached by resolution.
     """
 
     def __init__(self, train: Images, val: Images, bn_images: int, seed: int) -> None:
@@ -70,5 +70,5 @@ class Evaluator:
 
 
 def _placed(x: Tensor, net: nn.Module) -> Tensor:
-    """The images where the network is, in the memory format that convolutions are fastest with."""
+    """Moves images to the network's device, in the memory format fastest for convolutions."""
     return x.to(next(net.parameters()).device).contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""The training loop: of the full network, of every phase of progressive shrinking, and of single networks.
+"""The training loop for the full network, every phase of progressive shrinking, and single networks.
 
-Once-for-All, section 3.4 and its published code: SGD with Nesterov's momentum, cosine decay, label smoothing, one resolution
-a step, gradients of the step's sub-networks summed, soft targets of the full network beside the labels.
+As in Once-for-All, section 3.4, and its code: SGD with Nesterov momentum, cosine decay and label smoothing. A step
+uses one resolution and sums its sub-networks' gradients. The full network's soft targets are used beside the labels.
 """
 
 import math
@@ -31,9 +31,9 @@ from ofa_core.training.monitor import Live
 from ofa_core.training.params import TrainingParams
 
 HISTORY_STEPS = 20
-"""Steps that one row of the history averages."""
+"""Steps averaged in one row of the history."""
 ROLLBACK_FACTOR = 0.5
-"""What the learning rate is multiplied by when losses go astray."""
+"""Factor on the learning rate at each rollback."""
 
 Sampler = Callable[[np.random.Generator, int], list[list[Layer]]]
 """(generator, resolution) -> the sub-networks of a step, each as its layers."""
@@ -48,7 +48,7 @@ class Schedule:
     lr: float
 
     def steps(self, steps_per_epoch: int) -> int:
-        """The number of steps in all; at least 1."""
+        """The total number of steps, at least 1."""
         return max(1, round(self.epochs * steps_per_epoch))
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
@@ -61,9 +61,9 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """Who gives soft targets, and their weight beside the labels.
+    """Soft targets: their source, and weight beside the labels.
 
-    net: a fixed network, as in Once-for-All; or None: the step's first sub-network teaches the others, which then see no labels
+    net: a fixed network, as in Once-for-All. None: the step's first sub-network teaches the others, which then see no labels
     (in-place distillation of BigNAS, https://arxiv.org/abs/2003.11142; the sandwich sampler draws the largest first).
     """
 
@@ -88,16 +88,16 @@ def train(
 ) -> Progress:
     """Trains `net` in place; returns the finished progress: the loss curve and the time it took.
 
-    images: their task gives the losses. sample: the sub-networks of a step. resolutions: one of them is drawn for every step.
-    phase: its name makes the random numbers of phases differ. work: a folder for checkpoints; training goes on from the one
-    that lies there. group: the processes that share the work; each of them calls `train` with equal arguments.
+    images: their task defines the losses. sample: the sub-networks of a step. resolutions: one is drawn for every step.
+    phase: its name makes phases' random numbers differ. work: a folder for checkpoints; training resumes from the one there.
+    group: the processes that share the work; each calls `train` with equal arguments.
 
-    A step's images are cut into as many parts as there are processes times `shared.accumulate`. Batch norms see one part at a
-    time (ghost batch norm), gradients are averaged over all, so it does not matter how the parts are dealt out to processes.
+    A step's images are split into (processes * `shared.accumulate`) parts. Batch norms see one part at a time (ghost batch
+    norm). Gradients are averaged over all parts, so it does not matter which process computes which.
 
-    A loss that is not finite, or a sudden multiple of those before, takes training back to the last checkpoint, with half the
-    learning rate from there. Raises ValueError when that has happened more than `shared.max_rollbacks` times, or when the batch
-    cannot be cut into equal parts. SIGTERM writes a checkpoint and raises SystemExit.
+    If a loss is not finite, or suddenly a multiple of earlier ones, training returns to the last checkpoint and goes on with
+    half the learning rate. Raises ValueError after more than `shared.max_rollbacks` of these, or if the batch cannot be
+    split into equal parts. SIGTERM writes a checkpoint and raises SystemExit.
     """
     if shared.batch_size % (part_count := group.size * shared.accumulate):
         raise ValueError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
@@ -147,14 +147,14 @@ def always(net: LayerModule) -> Sampler:
 
 
 def _start(net: LayerModule, teacher: Teacher | None, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
-    """Moves the networks to the group's device; the state of the last checkpoint, or one that a first is made of."""
+    """Moves the networks to the group's device. Loads the last checkpoint, or writes a first one."""
     for module in (net, None if teacher is None else teacher.net):
         if module is not None:
             module.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
     state = TrainingState(net, _optimizer(net, shared), MovingAverage(net, shared.ema_decay) if shared.ema_decay else None)
     if not state.load(work) and group.is_first:
-        state.save(work)  # what the first steps go back to
+        state.save(work)  # where the first steps go back to
     return state
 
 
@@ -215,7 +215,7 @@ def _update(state: TrainingState, rate: float) -> None:
 
 
 def _record(progress: Progress, loss: float, rate: float, steps_per_epoch: int, total: int) -> None:
-    """Counts a finished step; every `HISTORY_STEPS` steps it adds a row to the history."""
+    """Counts a finished step. Adds a row to the history every `HISTORY_STEPS` steps."""
     progress.step += 1
     progress.losses.append(loss)
     if len(progress.losses) == HISTORY_STEPS or progress.step == total:
@@ -227,7 +227,7 @@ def _record(progress: Progress, loss: float, rate: float, steps_per_epoch: int, 
 def _astray(loss: float, progress: Progress, spike_factor: float, guessing: float) -> bool:
     """Whether a loss is not finite, or more than `spike_factor` times that of the last row of the history.
 
-    A spike must also be above `guessing`, the loss of guessing: near zero, single batches are many times above the mean.
+    A spike must also exceed `guessing`, the loss of guessing: a single batch is easily many times a near-zero mean.
     """
     if not math.isfinite(loss) or not progress.history:
         return not math.isfinite(loss)
@@ -235,7 +235,7 @@ def _astray(loss: float, progress: Progress, spike_factor: float, guessing: floa
 
 
 def _roll_back(loss: float, state: TrainingState, most: int, phase: str, work: Path, group: Group) -> None:
-    """Goes back to the last checkpoint and lowers the rate from there on."""
+    """Returns to the last checkpoint and lowers the learning rate."""
     now = state.progress
     if now.rollbacks == most:
         raise ValueError(f"{phase}: the loss is {loss:g} at step {now.step}, after {most} rollbacks; a smaller lr may help")

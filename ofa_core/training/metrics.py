@@ -19,10 +19,10 @@ from ofa_core.training.evaluation import Evaluator
 def supernet_metrics(
     net: SuperNetwork, evaluator: Evaluator, archs: Mapping[str, Arch], progress: Progress, group: Group
 ) -> dict[str, Any]:
-    """top1 (0..1) on val of the largest of the named sub-networks, lowest_top1 of all, the last loss, and what training cost.
+    """top1 (0..1) on val of the largest named sub-network, lowest_top1 of all, the last loss, and the cost of training.
 
-    subnets_top1 has each of them. All are measured with batch norm statistics of their own, which changes those in `net`: save
-    it first.
+    subnets_top1 lists each. Each is measured with its own batch norm statistics, which overwrite those in `net`: save it
+    first.
     """
     found = {name: evaluator.subnet_score(net, arch) for name, arch in archs.items()}
     largest = max(archs, key=lambda name: net.space.cost(archs[name], net.num_classes).macs)

@@ -1,4 +1,4 @@
-"""What can be seen of a phase while it trains: a line an epoch, and TensorBoard's curves where they are asked for."""
+"""Live output of a training phase: one line per epoch and, on request, TensorBoard curves."""
 
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ TENSORBOARD = paths.WORK / "tensorboard"
 
 
 class Live:
-    """Shows the rows of a phase's history as they appear. tensorboard: whether to write event files as well.
+    """Shows the rows of a phase's history as they come. tensorboard: whether to write event files too.
 
-    Raises ValueError when TensorBoard is asked for and not installed.
+    Raises ValueError when TensorBoard is requested but not installed.
     """
 
     def __init__(self, phase: str, tensorboard: bool, folder: Path = TENSORBOARD) -> None:
         self.phase, self.writer = phase, _writer(folder / phase) if tensorboard else None
 
     def show(self, progress: Progress, steps_per_epoch: int, total: int) -> None:
-        """To be called after every step."""
+        """Call after every step."""
         if self.writer is not None and not progress.losses:  # a new row
             row = progress.history[-1]
             for name in ("loss", "lr"):
