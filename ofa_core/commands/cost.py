@@ -25,6 +25,6 @@ def run(args: argparse.Namespace) -> Output:
     lines = [f"{row['name']:<14}{row['macs']:>15,}{row['params']:>14,}  {row['key']}" for row in rows]
     lines.insert(0, f"{'layer':<14}{'MACs':>15}{'params':>14}  shape")
     lines.append(f"{'total':<14}{total.macs:>15,}{total.params:>14,}  {space.name}, {arch.r} x {arch.r} pixels")
-    width = getattr(space, "width_mult", None)
+    width = space.description().get("width_mult")
     found = {"space": space.name, "width_mult": width, "num_classes": args.num_classes, "arch": arch.to_dict()}
     return Output("\n".join(lines), found | {"macs": total.macs, "params": total.params, "layers": rows})

@@ -103,11 +103,9 @@ class SuperNetwork(Network):
 
     def __init__(self, space: Space, num_classes: int, dropout: float = 0.0) -> None:
         largest = space.layers(space.largest(), num_classes)
-        smallest = {layer.name: layer.kernel for layer in space.layers(space.smallest(), num_classes)}
-        sizes: tuple[int, ...] = getattr(space, "kernel_sizes", ())
-        # The smallest depth lacks a stage's last blocks. They are elastic, like the rest of the stage.
-        elastic = {layer.name: sizes for layer in largest if smallest.get(layer.name) != layer.kernel}
-        super().__init__(largest, elastic, dropout)
+        genes = [(slot.name, space.genes[column]) for slot in space.slots for column in slot.genes]
+        kernels = {name: [int(size) for size in gene.choices] for name, gene in genes if gene.field == "ks"}
+        super().__init__(largest, kernels, dropout)
         self.space, self.num_classes = space, num_classes
         self.arch = space.largest()
 

@@ -8,46 +8,41 @@ A trained width must keep its channels as its prefix. So channels are sorted onl
 widths; with one supported width, all channels are sorted. No supported sub-network changes its output.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-
 import torch
 
 from ofa_core.nn.network import SuperNetwork
 from ofa_core.nn.part import Part
 from ofa_core.space.base import Space
+from ofa_core.space.layer_sums import LayerSum
 from ofa_core.space.layers import Layer
 
 
 @torch.no_grad()
-def sort_channels(net: SuperNetwork, supported_expand_ratios: Sequence[float]) -> None:
+def sort_channels(net: SuperNetwork, supports: Space) -> None:
     """Sorts the middle channels of all elastic blocks in place, by descending importance within each band.
 
-    supported_expand_ratios: those trained so far, including the largest. In ofa_resnet50 every width index counts as trained.
+    supports: the part of the network's space that is trained so far, with the largest choice of everything.
 
     Per-channel state outside the network, such as an optimiser's momentum, is not sorted.
-    Raises ValueError when a ratio is not in the space, or the largest is missing.
+    Raises ValueError if the largest network is not supported.
     """
-    choices = sorted({choice for gene in net.space.genes if gene.field == "e" for choice in gene.choices})
-    if not set(supported_expand_ratios) <= set(choices) or choices[-1] not in supported_expand_ratios:
-        shown = ", ".join(map(str, choices))
-        raise ValueError(f"supported_expand_ratios: {list(supported_expand_ratios)} are not of {shown}, or lack {choices[-1]}")
+    if supports.largest() != net.space.largest():
+        raise ValueError("supports: the largest network is not among those trained")
     elastic = {slot.name for slot in net.space.slots if any(net.space.genes[gene].field == "e" for gene in slot.genes)}
-    forms = supported_forms(net.space, supported_expand_ratios)
+    forms = supported_forms(supports)
     for name in elastic:
         part = net.parts[name]
         assert isinstance(part, Part)
         part.sort_channels(forms[name])
 
 
-def supported_forms(space: Space, expand_ratios: Iterable[float]) -> dict[str, list[Layer]]:
-    """Every layer of the deepest network by name, once per expand ratio (and per width of ofa_resnet50)."""
-    deepest = space.largest()
-    archs = [replace(deepest, e=(ratio,) * len(deepest.e)) for ratio in expand_ratios]
-    if deepest.w is not None:
-        archs = [replace(arch, w=(width,) * len(deepest.w)) for arch in archs for width in range(max(deepest.w) + 1)]
+def supported_forms(space: Space) -> dict[str, list[Layer]]:
+    """All distinct forms of every layer of a space by name, at its smallest resolution."""
     forms: dict[str, list[Layer]] = {}
-    for arch in archs:
-        for layer in space.layers(arch):
-            forms.setdefault(layer.name, []).append(layer)
+
+    def collect(layer: Layer) -> float:
+        forms.setdefault(layer.name, []).append(layer)
+        return 0.0
+
+    LayerSum(space, collect).tables(space.resolutions[0])
     return forms

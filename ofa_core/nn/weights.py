@@ -14,14 +14,14 @@ from ofa_core.nn.network import Network, SuperNetwork, build_supernet
 from ofa_core.nn.official import load_official, official_classes
 from ofa_core.run import files
 from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
 from ofa_core.space.registry import get_space
 
 
-def describe(net: SuperNetwork, supports: dict[str, list[int]]) -> dict[str, Any]:
-    """A super-network's description: space, classes, and the choices it was trained for, by phase parameter."""
-    space = {"name": net.space.name, "width_mult": getattr(net.space, "width_mult", None)}
-    return {"space": space, "num_classes": net.num_classes, "supports": supports}
+def describe(net: SuperNetwork, supports: Space) -> dict[str, Any]:
+    """A super-network's description: classes, and the part of its space that it was trained for."""
+    return {"space": supports.description(), "num_classes": net.num_classes}
 
 
 def save_weights(path: str | Path, net: nn.Module, description: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def _size(space: Space, codes: np.ndarray) -> np.ndarray:  # -> (n,)
     """
     macs, low, high = _sizes(space)
     sizes = macs.of_codes(codes, np.full(len(codes), space.resolutions[-1]))
-    return SIZE_SCALE * np.log(sizes / low) / np.log(high / low)
+    return SIZE_SCALE * np.log(sizes / low) / (np.log(high / low) or 1.0)
 
 
 @lru_cache(maxsize=32)
@@ -77,7 +77,8 @@ def _conditions(space: Space) -> tuple[_Conditions, ...]:
             always.update(slot.genes)
             continue
         column, depth = slot.depth
-        choice = next(i for i, value in enumerate(space.genes[column].choices) if value >= depth)
+        depths = space.genes[column].choices  # a restricted space may lack the depth; then no choice is large enough
+        choice = next((i for i, value in enumerate(depths) if value >= depth), len(depths))
         for gene in slot.genes:
             columns = least.setdefault(gene, {})
             columns[column] = min(choice, columns.get(column, choice))

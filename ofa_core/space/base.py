@@ -4,9 +4,11 @@ A space tells what exists (`cardinality`, `sample`, `validate`), what choices me
 Predictors and search use architectures encoded as integer arrays: one column per gene, with the index of its choice.
 """
 
+import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,14 +52,79 @@ class Space(ABC):
     resolutions: tuple[int, ...]
     genes: tuple[Gene, ...]
     slots: tuple[Slot, ...]
+    choices: dict[str, list[list[int | float]]] | None = None
+    """The choices of every gene by field of `Arch`, if the space was restricted to them."""
 
     @abstractmethod
     def layers(self, arch: Arch, num_classes: int = 1000) -> list[Layer]:
         """The layers of `arch`, in the order in which they run. Raises ValueError as `validate` does."""
 
     @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """JSON-ready arguments of `get_space` that make this space again."""
+
+    def restrict(self, allowed: Mapping[str, Sequence[int | float] | None]) -> "Space":
+        """The part of this space whose genes have only allowed choices. Every question can be asked of it.
+
+        allowed: values by field of `Arch` (ks, e, d, w), for all genes of the field; None or no entry: all choices. A gene with
+        one choice keeps it. A phase of training, the super-network it leaves, and the search in it share one such space.
+
+        Raises ValueError, naming the field, for a value that no gene has, and for a gene that would have no choice left.
+        """
+        nested: dict[str, list[list[int | float]]] = {}
+        for field in dict.fromkeys(gene.field for gene in self.genes):
+            genes = [gene for gene in self.genes if gene.field == field]
+            values = allowed.get(field)
+            known = sorted({choice for gene in genes for choice in gene.choices})
+            if values is None:
+                values = known
+            if foreign := [value for value in values if value not in known]:
+                raise ValueError(f"{field}: {foreign[0]}: allowed are {', '.join(map(str, known))}")
+            nested[field] = []
+            for gene in genes:
+                kept = [choice for choice in gene.choices if choice in values or len(gene.choices) == 1]
+                if not kept:
+                    raise ValueError(f"{field}: {list(values)}: none is one of {', '.join(map(str, gene.choices))}")
+                nested[field].append(kept)
+        return self.with_choices(nested)
+
+    def with_choices(self, choices: Mapping[str, Sequence[Sequence[int | float]]]) -> "Space":
+        """The part of this space in which each gene has exactly these choices, by field and position.
+
+        Raises ValueError, naming the field, for choices that are not of this space or not ascending.
+        """
+        part, genes = copy.copy(self), []
+        for gene in self.genes:
+            try:
+                kept = tuple(choices[gene.field][gene.position])
+            except (KeyError, IndexError):
+                raise ValueError(f"{gene.field}[{gene.position}]: no choices") from None
+            if not kept or list(kept) != [choice for choice in gene.choices if choice in kept]:
+                raise ValueError(
+                    f"{gene.field}[{gene.position}]: {list(kept)}: allowed are {', '.join(map(str, gene.choices))}, ascending"
+                )
+            genes.append(gene._replace(choices=kept))
+        part.genes = tuple(genes)
+        part.choices = {field: [list(kept) for kept in lists] for field, lists in choices.items()}
+        return part
+
     def cardinality(self) -> int:
         """The exact number of distinct networks at one resolution."""
+        always = {column for slot in self.slots if slot.depth is None for column in slot.genes}
+        product = math.prod(len(self.genes[column].choices) for column in always)
+        for depth, gene in enumerate(self.genes):
+            if gene.field == "d":
+                # Genes that matter from some depth on: the smallest one at which a layer asks for them.
+                least: dict[int, int] = {}
+                for slot in self.slots:
+                    if slot.depth is not None and slot.depth[0] == depth:
+                        for column in set(slot.genes) - always:
+                            least[column] = min(slot.depth[1], least.get(column, slot.depth[1]))
+                product *= sum(
+                    math.prod(len(self.genes[column].choices) for column, first in least.items() if first <= blocks)
+                    for blocks in gene.choices
+                )
+        return product
 
     def validate(self, arch: Arch) -> None:
         """Raises ValueError, naming the field, if `arch` is not in this space."""

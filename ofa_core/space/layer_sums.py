@@ -72,11 +72,14 @@ class LayerSum:
         codes = np.tile([len(gene.choices) - 1 for gene in genes], (len(combinations), 1))
         for gene, g in group.items():
             codes[:, gene] = np.minimum(combinations[:, g], len(genes[gene].choices) - 1)
-        tables = [np.empty([len(genes[gene].choices) for gene in slot.genes]) for slot in slots]
+        # A restricted space may lack the depth at which a layer exists: its values stay 0.
+        tables = [np.zeros([len(genes[gene].choices) for gene in slot.genes]) for slot in slots]
         archs = self.space.decode(codes, np.full(len(codes), resolution))
         for code, arch in zip(codes, archs, strict=True):
-            for slot, table, layer in zip(slots, tables, self.space.layers(arch, self.num_classes), strict=True):
-                table[tuple(code[gene] for gene in slot.genes)] = self.value(layer)
+            layers = {layer.name: layer for layer in self.space.layers(arch, self.num_classes)}
+            for slot, table in zip(slots, tables, strict=True):
+                if slot.name in layers:
+                    table[tuple(code[gene] for gene in slot.genes)] = self.value(layers[slot.name])
         return tables
 
 

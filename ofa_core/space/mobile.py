@@ -5,6 +5,7 @@ https://arxiv.org/abs/1908.09791). The numbers in the tables come from its publi
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Gene, Slot, Space
@@ -128,11 +129,8 @@ class MBSpace(Space):
         head = ("final_expand", "pool", "feature_mix") if table.expand_width else ("feature_mix", "pool")
         self.slots = (*slots, *(Slot(part, (), None) for part in (*head, "classifier")))
 
-    def cardinality(self) -> int:
-        product, per_block = 1, len(self.kernel_sizes) * len(self.expand_ratios)
-        for stage in self.table.stages:
-            product *= sum(per_block**depth for depth in self._depths(stage))
-        return product
+    def description(self) -> dict[str, Any]:
+        return {"name": self.name, "width_mult": self.width_mult, "resolutions": self.resolutions, "choices": self.choices}
 
     def layers(self, arch: Arch, num_classes: int = 1000) -> list[Layer]:
         self.validate(arch)

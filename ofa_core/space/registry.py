@@ -1,6 +1,6 @@
 """Search spaces by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ofa_core.space.base import Space
 from ofa_core.space.mobile import OFA_MBV3, OFA_PROXYLESS, OFA_SMALL, OFA_SMALL_SE, MBSpace
@@ -18,13 +18,19 @@ MB_TABLES = {
 SPACES = (*MB_TABLES, "ofa_resnet50")
 
 
-def get_space(name: str, width_mult: float | None = None, resolutions: Sequence[int] | None = None) -> Space:
+def get_space(
+    name: str,
+    width_mult: float | None = None,
+    resolutions: Sequence[int] | None = None,
+    choices: Mapping[str, Sequence[Sequence[int | float]]] | None = None,
+) -> Space:
     """A space by name.
 
     name: one of `SPACES`. ofa_small (ReLU6) and ofa_small_se (h-swish and squeeze-excite) are for images of 20 to 32 pixels.
     width_mult: multiplies every width; results are rounded to multiples of 8. None: the published one. Must be None for
       ofa_resnet50, whose widths are elastic.
     resolutions: the elastic input resolutions in pixels, ascending multiples of 4. None: the default of the space.
+    choices: of every gene, to restrict the space to; see `Space.with_choices`. None: all.
 
     Raises ValueError that names the argument.
     """
@@ -36,9 +42,12 @@ def get_space(name: str, width_mult: float | None = None, resolutions: Sequence[
         resolutions = tuple(int(r) for r in resolutions)
         if not resolutions or any(r < 8 or r % 4 for r in resolutions) or list(resolutions) != sorted(set(resolutions)):
             raise ValueError(f"resolutions: {list(resolutions)} are not ascending multiples of 4, 8 or more")
+    space: Space
     if name == "ofa_resnet50":
         if width_mult is not None:
             raise ValueError("width_mult: ofa_resnet50 has elastic widths and takes none")
-        return ResNetSpace(name, resolutions or OFA_MBV3.resolutions)
-    table, usual = MB_TABLES[name]
-    return MBSpace(name, table, usual if width_mult is None else width_mult, resolutions or table.resolutions)
+        space = ResNetSpace(name, resolutions or OFA_MBV3.resolutions)
+    else:
+        table, usual = MB_TABLES[name]
+        space = MBSpace(name, table, usual if width_mult is None else width_mult, resolutions or table.resolutions)
+    return space if choices is None else space.with_choices(choices)

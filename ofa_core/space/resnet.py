@@ -1,5 +1,7 @@
 """The ResNet50D space of Once-for-All: elastic depth, expand ratio and width."""
 
+from typing import Any
+
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Gene, Slot, Space
 from ofa_core.space.layers import Layer, make_divisible
@@ -46,11 +48,8 @@ class ResNetSpace(Space):
         last = w + 1 + stages
         self.slots = (*slots, Slot("pool", (last,), None), Slot("classifier", (last,), None))
 
-    def cardinality(self) -> int:
-        product = 2 * len(self.width_mults) ** (2 + len(self.base_depths))
-        for base in self.base_depths:
-            product *= sum(len(self.expand_ratios) ** (base + extra) for extra in self.extra_depths)
-        return product
+    def description(self) -> dict[str, Any]:
+        return {"name": self.name, "resolutions": self.resolutions, "choices": self.choices}
 
     def layers(self, arch: Arch, num_classes: int = 1000) -> list[Layer]:
         self.validate(arch)
