@@ -1,23 +1,27 @@
-"""Stage shrink: one phase of progressive shrinking, with the full network as the teacher."""
+"""Stage shrink: one phase of progressive shrinking."""
 
 import argparse
+from functools import partial
+from pathlib import Path
 
+from ofa_core.latency.table import LatencyTable
 from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import describe, load_full, load_weights, save_weights
 from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
+from ofa_core.space.registry import get_space
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.loop import Schedule, Teacher, train
+from ofa_core.training.loop import Schedule, Validation, train
 from ofa_core.training.metrics import at_extremes, supernet_metrics, write_history
-from ofa_core.training.params import DistillWeight, PhaseParams, TrainingParams
-from ofa_core.training.shrinking import in_supernet, phase_choices, phase_corners, phase_sampler, sort_for_phase
+from ofa_core.training.params import Epochs, PhaseParams, TrainingParams
+from ofa_core.training.shrinking import corners, phase_draw, phase_objective, phase_sampler, sort_for_phase
 
 
 def main() -> None:
-    """Writes build/supernet/PHASE.safetensors, its report and its loss curve."""
+    """Writes build/supernet/PHASE.safetensors, its report and its curves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--phase", required=True, help="a name under shrink.phases")
     name = parser.parse_args().phase
@@ -25,30 +29,34 @@ def main() -> None:
         seed = stage.params.read("seed", int)
         space = stage.params.read("space", SpaceParams).build()
         shared, machine = stage.params.read("training", TrainingParams), stage.machine()
-        distill_weight = stage.params.read("shrink.distill_weight", DistillWeight)
         phase = stage.params.read(f"shrink.phases.{name}", PhaseParams)
+        validate_epochs = stage.params.read("shrink.validate_epochs", Epochs)
+        table = stage.input(Path(stage.params.read("shrink.latency_table", str)))
         dataset = stage.input(paths.DATASET)
         start, full = stage.input(paths.supernet(phase.init)), stage.input(paths.supernet("full"))
 
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
-        net = build_supernet(space, len(train_images.classes), shared.dropout)
-        teacher = Teacher(net=load_full(full, net) if phase.teacher == "full" else None, weight=distill_weight)
-        supports = load_weights(start, net)["supports"]
-        sort_for_phase(net, phase, supports["expand_ratios"])
-        schedule = Schedule(epochs=phase.epochs, warmup_epochs=phase.warmup_epochs, lr=phase.lr)
-        sampler = in_supernet(net, phase_sampler(space, phase))
+        net, part = build_supernet(space, len(train_images.classes)), phase.part(space)
+        latencies = partial(LatencyTable.load(table).predict_codes, part) if phase.draw == "latency" else None
+        sampler = phase_sampler(net, part, phase, phase_draw(part, phase, latencies, f"shrink.phases.{name}", seed))
+        objective = phase_objective(phase, shared, load_full(full, net))
+        sort_for_phase(net, part, get_space(**load_weights(start, net)["space"]))
+        schedule = Schedule(epochs=phase.epochs, warmup_epochs=phase.warmup_epochs, lr=phase.lr, final=shared.final_lr)
+        validation = Validation(epochs=validate_epochs, measure=lambda _: evaluator.subnet_scores(net, corners(part)))
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             progress = train(
-                net, train_images, sampler, space.resolutions, schedule, shared, machine,
-                phase=name, seed=seed, work=work, teacher=teacher, group=group,
+                net, train_images, sampler, objective, schedule, shared, machine,
+                phase=name, seed=seed, work=work, group=group, validation=validation,
             )  # fmt: skip
             if group.is_first:
-                save_weights(paths.supernet(name), net, describe(net, phase_choices(phase)))
-                corners = at_extremes(phase_corners(space, phase), space.resolutions)
-                stage.write_report(supernet_metrics(net, evaluator, corners, progress, group))
+                save_weights(paths.supernet(name), net, describe(net, part))
+                stage.write_report(
+                    supernet_metrics(net, evaluator, at_extremes(corners(part), space.resolutions), progress, group)
+                )
                 write_history(paths.report("shrink", name, suffix=".csv"), progress.history)
+                write_history(paths.report("shrink", f"{name}_val", suffix=".csv"), progress.validations)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, train
 from ofa_core.training.metrics import at_extremes, supernet_metrics, write_history
+from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams, TrainSupernetParams
-from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
+from ofa_core.training.shrinking import full_part, full_sampler
 
 
 def main() -> None:
@@ -32,20 +33,20 @@ def main() -> None:
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         torch.manual_seed(seed)
-        net = build_supernet(space, len(train_images.classes), shared.dropout)
+        net = build_supernet(space, len(train_images.classes))
         if shared.zero_residuals:
             zero_residuals(net)
         if params.init is not None:
             transfer(stage.pinned(Path(params.init), params.init_md5, "train_supernet.init_md5"), net)
-        schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)
-        sampler = in_supernet(net, full_sampler(space))
+        schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=shared.final_lr)
+        objective = Objective.alone(shared.label_smoothing, shared.dropout)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             progress = train(
-                net, train_images, sampler, space.resolutions, schedule, shared, machine,
+                net, train_images, full_sampler(net), objective, schedule, shared, machine,
                 phase="full", seed=seed, work=work, group=group,
             )  # fmt: skip
             if group.is_first:
-                save_weights(paths.supernet("full"), net, describe(net, full_choices(space)))
+                save_weights(paths.supernet("full"), net, describe(net, full_part(space)))
                 corners = at_extremes({"largest": space.largest()}, space.resolutions)
                 stage.write_report(supernet_metrics(net, evaluator, corners, progress, group))
                 write_history(paths.report("train_supernet", suffix=".csv"), progress.history)

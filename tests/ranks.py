@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 from dataclasses import replace
+from typing import Any
 from pathlib import Path
 
 from ofa_core.accuracies.collect import collect, sample_archs
@@ -17,12 +18,11 @@ from ofa_core.training import loop
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.loop import Schedule, Teacher
-from ofa_core.training.shrinking import full_choices, phase_sampler
-from tests.small_training import PHASE, SHARED, SPACE, fresh, train_supernet
+from ofa_core.training.loop import Schedule
+from ofa_core.training.shrinking import phase_objective
+from tests.small_training import SANDWICH, SHARED, SPACE, fresh, phase_of, train_supernet
 
 STEPS = 20
-SANDWICH = replace(PHASE, sampling="sandwich")
 
 
 def main() -> None:
@@ -30,20 +30,21 @@ def main() -> None:
     dataset, folder = Path(sys.argv[1]), Path(sys.argv[2])
     use_threads(1)
     # In single precision, the order of sums changes their last bits: 1e-8 after one step, a hundred times more with each.
-    parts = loop._parts
-    loop._parts = lambda *args: ((x.double(), labels) for x, labels in parts(*args))
+    augment = loop.augment
+    loop.augment = lambda *args: augment(*args).double()
     with joined("cpu") as group:
         if len(sys.argv) > 3 and group.rank == group.size - 1:
             _die_once(folder / "died", int(sys.argv[3]))
         images = Images(dataset, "train")
-        teacher = Teacher(net=fresh(9).extract(SPACE.largest()).double().eval(), weight=1.0)
+        teacher = fresh(9).extract(SPACE.largest()).double().eval()
         net = fresh().double()
         shared = replace(SHARED, batch_size=16, accumulate=2 // group.size, ema_decay=0.5)
         schedule = Schedule(epochs=STEPS / 20, warmup_epochs=0, lr=0.02)
-        sample = phase_sampler(SPACE, SANDWICH)
-        train_supernet(net, images, folder / "work", sample, schedule, shared, teacher=teacher, group=group, resolutions=[20])
+        objective = phase_objective(replace(SANDWICH, teacher="full"), shared, teacher)
+        sample = phase_of(net, SANDWICH)
+        train_supernet(net, images, folder / "work", sample, schedule, shared, objective=objective, group=group)
         if group.is_first:
-            save_weights(folder / "net.safetensors", net, describe(net, full_choices(SPACE)))
+            save_weights(folder / "net.safetensors", net, describe(net, SPACE))
         net.float()
         top1 = collect(net, Evaluator(images, Images(dataset, "val"), 64, seed=0), sample_archs(SPACE, 20, seed=0)[:5], group)
         if group.is_first:
@@ -51,15 +52,15 @@ def main() -> None:
 
 
 def _die_once(mark: Path, step: int) -> None:
-    calls, accumulate = itertools.count(), loop._accumulate
+    calls, gradients = itertools.count(), loop._gradients
 
-    def dying(*args: object) -> float:
+    def dying(*args: Any) -> Any:
         if next(calls) == step and not mark.exists():
             mark.touch()
             os._exit(1)
-        return accumulate(*args)  # type: ignore[arg-type]
+        return gradients(*args)
 
-    loop._accumulate = dying
+    loop._gradients = dying
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ofa_core.training.distributed import Group
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.loop import Schedule, always, train
 from ofa_core.training.metrics import cost
+from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams
 
 
@@ -51,18 +52,19 @@ def train_baselines(
 
     work: a folder for checkpoints and finished networks, so that a killed stage trains nothing twice.
     """
-    schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)
+    schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=shared.final_lr)
+    objective = Objective.alone(shared.label_smoothing, shared.dropout)
     metrics = {}
     for name, layers in networks.items():
         folder = work / name
         folder.mkdir(exist_ok=True)
         if not (folder / "metrics.json").exists():
             torch.manual_seed(seed)
-            net, r = Network(layers, dropout=shared.dropout), layers[0].resolution
+            net, r = Network(layers), layers[0].resolution
             if shared.zero_residuals:
                 zero_residuals(net)
             progress = train(
-                net, evaluator.train, always(net), (r,), schedule, shared, machine,
+                net, evaluator.train, always(net), objective, schedule, shared, machine,
                 phase=name, seed=seed, work=folder, group=group,
             )  # fmt: skip
             evaluator.calibrate(net, r)

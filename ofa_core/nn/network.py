@@ -40,6 +40,8 @@ class LayerModule(nn.Module):
 
     active: list[Layer]
     """The layers that run; may be replaced."""
+    dropout: float
+    """Probability of dropping a feature before the classifier in training; may be changed."""
 
 
 class Network(LayerModule):

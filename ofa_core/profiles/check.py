@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa_core.profiles.sections import SECTIONS
+from ofa_core.run import paths
 from ofa_core.run.params import ParamsFile
 
 
@@ -20,14 +21,17 @@ def check_params(params: ParamsFile) -> None:
         raise ValueError(f"{path}: {unknown[0]}: unknown section; there are {', '.join(SECTIONS)}")
     sections: dict[str, Any] = {name: params.read(name, kind) for name, kind in SECTIONS.items()}
     space = sections["space"].build()
-    asked = [(f"shrink.phases.{name}", phase.choices) for name, phase in sections["shrink"].phases.items()]
+    asked = [(f"shrink.phases.{name}", phase.part) for name, phase in sections["shrink"].phases.items()]
     asked += [(f"train_baselines.subnets.{name}", subnet.arch) for name, subnet in sections["train_baselines"].subnets.items()]
     for name, of_space in asked:
         try:
             of_space(space)
         except ValueError as error:
             raise ValueError(f"{path}: {name}.{error}") from None
-    latency, search = sections["build_latency_table"], sections["search"]
+    latency, search, shrink = sections["build_latency_table"], sections["search"], sections["shrink"]
+    tables = [str(paths.latency_table(device)) for device in latency.devices]
+    if shrink.latency_table not in tables and not Path(shrink.latency_table).is_file():
+        raise ValueError(f"{path}: shrink.latency_table: {shrink.latency_table}: no such file, nor one of {', '.join(tables)}")
     if search.objective == "int8_top1" and not sections["collect_accuracies"].int8_architectures:
         raise ValueError(
             f"{path}: search.objective: int8_top1: nothing to learn it from, collect_accuracies.int8_architectures is 0"

@@ -77,6 +77,8 @@ class FakeQuantized(LayerModule):
         self.register_buffer("low", torch.tensor([low for low, _ in bounds], device=device))  # (points,)
         self.register_buffer("high", torch.tensor([high for _, high in bounds], device=device))
         self.register_buffer("passes", torch.zeros((), device=device))
+        self.waiting = True  # until `passes` reaches the delay; asking the device at every pass would wait for it
+        self.register_load_state_dict_post_hook(_wait_again)
         # Logarithms of factors of the bounds: a step changes a bound in proportion, and never its sign
         # (TQT, https://arxiv.org/abs/1903.08066, section 3).
         zeros = torch.zeros(len(bounds), device=device)
@@ -91,6 +93,15 @@ class FakeQuantized(LayerModule):
     @active.setter
     def active(self, layers: list[Layer]) -> None:
         self.network.active = layers
+
+    @property
+    def dropout(self) -> float:
+        """Probability of dropping a feature before the classifier in training."""
+        return self.network.dropout
+
+    @dropout.setter
+    def dropout(self, probability: float) -> None:
+        self.network.dropout = probability
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode, except of the network inside."""
@@ -107,7 +118,9 @@ class FakeQuantized(LayerModule):
 
     def forward(self, x: Tensor) -> Any:
         """(B, 3, r, r) -> (B, num_classes); with named outputs, a dictionary of tensors by point."""
-        delayed = not self.activations or (self.training and bool(self.passes < self.delay))
+        if self.training and self.waiting:
+            self.waiting = bool(self.passes < self.delay)
+        delayed = not self.activations or (self.training and self.waiting)
         values = {IMAGE: self._image(x, exact=delayed)}
         for op, unused in last_reads(self.ops, self.outputs):
             self.exact = delayed or op.layer in self.keep_float
@@ -194,6 +207,11 @@ class FakeQuantized(LayerModule):
         """Moves a range towards a batch's."""
         for average, found in zip((self.low, self.high), x.aminmax(), strict=True):
             average[i].lerp_(found, 1 - AVERAGE_DECAY)
+
+
+def _wait_again(module: nn.Module, keys: object) -> None:
+    """After loading a state: it may be one from before the delay."""
+    module.waiting = True  # type: ignore[assignment]
 
 
 def of_form(ranges: Ranges, hard_swish: HardSwish) -> Ranges:

@@ -23,7 +23,8 @@ from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import Group
 from ofa_core.training.evaluation import EVAL_BATCH, Evaluator, network_score, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.loop import Schedule, Teacher, always, train
+from ofa_core.training.loop import Schedule, always, train
+from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams
 
 CALIBRATION_BATCH = 100
@@ -81,7 +82,7 @@ def specialize(
     module: LayerModule = net
     if quantization == "aware":
         calibration = evaluator.calibrate(net, resolution)
-        steps = _schedule(params).steps(len(images) // shared.batch_size)
+        steps = _schedule(params, shared).steps(len(images) // shared.batch_size)
         ranges = observe(net, list(calibration.split(CALIBRATION_BATCH)))
         delay = round(params.delay * steps) * shared.accumulate
         module = FakeQuantized(net, ranges, learn=params.ranges == "learned", delay=delay)
@@ -110,10 +111,10 @@ def fine_tune(
     group: Group,
 ) -> Progress:
     """Trains a stand-alone network in place at its resolution; returns the finished progress. full: the teacher."""
-    teacher = Teacher(net=full, weight=params.distill_weight)
+    objective = Objective.alone(shared.label_smoothing, shared.dropout, full, params.distill_weight)
     return train(
-        net, images, always(net), (resolution,), _schedule(params), shared, machine,
-        phase=phase, seed=seed, work=work, teacher=teacher, group=group,
+        net, images, always(net), objective, _schedule(params, shared), shared, machine,
+        phase=phase, seed=seed, work=work, group=group,
     )  # fmt: skip
 
 
@@ -162,5 +163,5 @@ def _score(path: Path, dataset: Path, split: str, threads: int) -> float:
     return network_score(module, images.batches(arch.r, EVAL_BATCH), images.task)
 
 
-def _schedule(params: SpecializeParams) -> Schedule:
-    return Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr)
+def _schedule(params: SpecializeParams, shared: TrainingParams) -> Schedule:
+    return Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=shared.final_lr)

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from ofa_core.nn.network import LayerModule
 from ofa_core.run import files
 from ofa_core.training.ema import MovingAverage
 
@@ -19,9 +19,11 @@ class Progress:
     step: int = 0
     """Finished steps."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Rows of the loss curve: step, epoch, lr, loss. One row every `HISTORY_STEPS` steps."""
+    """Rows of the loss curve: step, epoch, lr, loss. One row every `HISTORY_STEPS` steps, and at the end of an epoch."""
+    validations: list[dict[str, float]] = field(default_factory=list)
+    """Rows of measurements while training: epoch, and top-1 (0..1) on val by name."""
     losses: list[float] = field(default_factory=list)
-    """Losses of the steps since the last row."""
+    """Losses of the steps since the last row of the history, where training was stopped in between."""
     rate_factor: float = 1.0
     """Factor on the learning rate. Every rollback lowers it."""
     rollbacks: int = 0
@@ -34,7 +36,7 @@ class Progress:
 class TrainingState:
     """Everything that changes while a phase trains."""
 
-    net: nn.Module
+    net: LayerModule
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     progress: Progress = field(default_factory=Progress)

@@ -1,7 +1,7 @@
 """Scores of networks on a split, with batch norm statistics measured first."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -57,6 +57,10 @@ class Evaluator:
         net.set_active(arch)
         self.calibrate(net, arch.r)
         return self.score(net, arch.r)
+
+    def subnet_scores(self, net: SuperNetwork, archs: Mapping[str, Arch]) -> dict[str, float]:
+        """The scores of named sub-networks, as from `subnet_score`."""
+        return {name: self.subnet_score(net, arch) for name, arch in archs.items()}
 
     def score(self, net: nn.Module, resolution: int) -> float:
         """The score (0..1) of a network on val, with the statistics it has. Sets eval mode."""

@@ -1,16 +1,17 @@
 """The training loop for the full network, every phase of progressive shrinking, and single networks.
 
-As in Once-for-All, section 3.4, and its code: SGD with Nesterov momentum, cosine decay and label smoothing. A step
-uses one resolution and sums its sub-networks' gradients. The full network's soft targets are used beside the labels.
+SGD with Nesterov momentum and cosine decay, as in Once-for-All, section 3.4. A step trains the sub-networks that a sampler
+draws, each at its own resolution, for an `Objective`.
 """
 
 import math
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,34 +19,34 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ofa_core.nn.network import LayerModule, Network
+from ofa_core.nn.network import LayerModule
 from ofa_core.run.machine import MachineParams
-from ofa_core.space.layers import Layer
-from ofa_core.tasks.task import Task
 from ofa_core.training.augment import augment
 from ofa_core.training.checkpoint import Progress, TrainingState
 from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.ema import MovingAverage
 from ofa_core.training.images import Images, TrainStream
 from ofa_core.training.monitor import Live
+from ofa_core.training.objective import Objective, Subnet
 from ofa_core.training.params import TrainingParams
 
 HISTORY_STEPS = 20
-"""Steps averaged in one row of the history."""
+"""Steps averaged in one row of the history. Losses are read from the device, and checked, once a row."""
 ROLLBACK_FACTOR = 0.5
 """Factor on the learning rate at each rollback."""
 
-Sampler = Callable[[np.random.Generator, int], list[list[Layer]]]
-"""(generator, resolution) -> the sub-networks of a step, each as its layers."""
+Sampler = Callable[[np.random.Generator], list[Subnet]]
+"""The sub-networks of a step. The largest comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long and how fast: epochs (fractions allowed), linear warm-up within them, then a cosine from `lr` to zero."""
+    """How long and how fast: epochs (fractions allowed), linear warm-up within them, a cosine from `lr` to `lr * final`."""
 
     epochs: float
     warmup_epochs: float
     lr: float
+    final: float = 0.0
 
     def steps(self, steps_per_epoch: int) -> int:
         """The total number of steps, at least 1."""
@@ -56,26 +57,27 @@ class Schedule:
         total, warmup = self.steps(steps_per_epoch), round(self.warmup_epochs * steps_per_epoch)
         if step < warmup:
             return self.lr * (step + 1) / warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+        cosine = 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+        return self.lr * (self.final + (1 - self.final) * cosine)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
-    """Soft targets: their source, and weight beside the labels.
+class Validation:
+    """What is measured while a phase trains.
 
-    net: a fixed network, as in Once-for-All. None: the step's first sub-network teaches the others, which then see no labels
-    (in-place distillation of BigNAS, https://arxiv.org/abs/2003.11142; the sandwich sampler draws the largest first).
+    epochs: between two measurements. measure: gives values by name for the network (its average, if there is one). It may
+    change weights and statistics, which are restored afterwards, but must not draw from torch's global generator.
     """
 
-    net: Network | None
-    weight: float
+    epochs: float
+    measure: Callable[[LayerModule], dict[str, float]]
 
 
 def train(
     net: LayerModule,
     images: Images,
     sample: Sampler,
-    resolutions: Sequence[int],
+    objective: Objective,
     schedule: Schedule,
     shared: TrainingParams,
     machine: MachineParams,
@@ -83,14 +85,14 @@ def train(
     phase: str,
     seed: int,
     work: Path,
-    teacher: Teacher | None = None,
     group: Group = ALONE,
+    validation: Validation | None = None,
 ) -> Progress:
     """Trains `net` in place; returns the finished progress: the loss curve and the time it took.
 
-    images: their task defines the losses. sample: the sub-networks of a step. resolutions: one is drawn for every step.
-    phase: its name makes phases' random numbers differ. work: a folder for checkpoints; training resumes from the one there.
-    group: the processes that share the work; each calls `train` with equal arguments.
+    images: their task defines the losses. sample: the sub-networks of a step. phase: its name makes phases' random numbers
+    differ. work: a folder for checkpoints; training resumes from the one there.
+    group: the processes that share the work; each calls `train` with equal arguments. validation: done by the first.
 
     A step's images are split into (processes * `shared.accumulate`) parts. Batch norms see one part at a time (ghost batch
     norm). Gradients are averaged over all parts, so it does not matter which process computes which.
@@ -103,37 +105,43 @@ def train(
         raise ValueError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
     stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
     total = schedule.steps(stream.steps_per_epoch)
-    state = _start(net, teacher, shared, work, group)
+    between = total if validation is None else max(1, round(validation.epochs * stream.steps_per_epoch))
+    state = _start(net, objective, shared, work, group)
     saved, live = time.monotonic(), Live(phase, machine.tensorboard) if group.is_first else None
+    losses: list[Tensor] = []  # of the steps since they were last read; they stay on the device until then
     bar = tqdm(desc=phase, unit="step", initial=state.progress.step, total=total, mininterval=1, disable=not group.is_first)
     with _termination() as terminated, bar:
         while (step := state.progress.step) < total:
             started = time.monotonic()
-            rng = np.random.default_rng([*stream.seed, 0, step])
-            resolution = int(rng.choice(resolutions))
-            subnets = sample(rng, resolution)
+            subnets = sample(np.random.default_rng([*stream.seed, 0, step]))
             rate = schedule.rate(step, stream.steps_per_epoch) * state.progress.rate_factor
-            net.zero_grad(set_to_none=True)
-            loss = 0.0
-            for x, labels in _parts(stream, step, resolution, shared, group):
-                loss += _accumulate(net, x, labels, subnets, shared, teacher, images.task, 1 / part_count)
-            loss, stop, due = group.sum([loss, bool(terminated), time.monotonic() - saved > machine.checkpoint_seconds])
+            losses.append(_gradients(net, subnets, objective, stream, step, shared, group))
+            _update(state, rate, group)
+            bar.update()
+            row = any((step + 1) % interval == 0 for interval in (HISTORY_STEPS, stream.steps_per_epoch, between, total))
+            # A process alone may stop after any step. Several agree at the end of a row: agreeing waits for the device.
+            if row or (terminated and group.size == 1):
+                due = time.monotonic() - saved > machine.checkpoint_seconds
+                *found, stop, save = group.sum([*torch.stack(losses).tolist(), bool(terminated), due])
+                losses = []
             state.progress.seconds += time.monotonic() - started
-            if _astray(loss, state.progress, shared.spike_factor, images.task.loss_of_guessing(len(images.classes))):
-                _roll_back(loss, state, shared.max_rollbacks, phase, work, group)
+            if losses:
+                continue
+            guessing = images.task.loss_of_guessing(len(images.classes))
+            if bad := [loss for loss in found if _astray(loss, state.progress, shared.spike_factor, guessing)]:
+                _roll_back(bad[0], state, shared.max_rollbacks, phase, work, group)
                 bar.n = state.progress.step
                 continue
-            group.average(net)
-            _update(state, rate)
-            _record(state.progress, loss, rate, stream.steps_per_epoch, total)
-            bar.update()
+            _record(state.progress, found, rate, stream.steps_per_epoch, row)
             if live is not None:
                 live.show(state.progress, stream.steps_per_epoch, total)
-            if stop or due:
+                if validation is not None and (step + 1) % between == 0:
+                    _validate(state, validation, stream.steps_per_epoch)
+            if stop or save:
                 saved = time.monotonic()
                 if group.is_first:
                     state.save(work)
-            if stop:
+            if stop and state.progress.step < total:
                 raise SystemExit(f"{phase}: terminated at step {step + 1} of {total}; the next run goes on from here")
     if state.average is not None:
         state.average.copy_to(net)
@@ -142,14 +150,14 @@ def train(
 
 def always(net: LayerModule) -> Sampler:
     """A stand-alone network's sampler: its own layers."""
-    layers = net.active
-    return lambda rng, resolution: [layers]
+    alone = Subnet(net.active)
+    return lambda rng: [alone]
 
 
-def _start(net: LayerModule, teacher: Teacher | None, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
+def _start(net: LayerModule, objective: Objective, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
     """Moves the networks to the group's device. Loads the last checkpoint, or writes a first one."""
-    for module in (net, None if teacher is None else teacher.net):
-        if module is not None:
+    for module in (net, objective.teacher):
+        if isinstance(module, nn.Module):
             module.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
     state = TrainingState(net, _optimizer(net, shared), MovingAverage(net, shared.ema_decay) if shared.ema_decay else None)
@@ -158,70 +166,74 @@ def _start(net: LayerModule, teacher: Teacher | None, shared: TrainingParams, wo
     return state
 
 
+def _gradients(
+    net: LayerModule,
+    subnets: list[Subnet],
+    objective: Objective,
+    stream: TrainStream,
+    step: int,
+    shared: TrainingParams,
+    group: Group,
+) -> Tensor:
+    """Computes this process's share of the gradients of a step. Returns its share of the mean loss, a scalar on the device."""
+    net.zero_grad(set_to_none=True)
+    total, share = torch.zeros((), device=group.device), 1 / (group.size * shared.accumulate)
+    for images, labels in _parts(stream, step, shared, group):
+        task, half = stream.images.task, shared.precision == "bfloat16"
+        total += objective.backward(net, subnets, images, labels, task, share, half_precision=half)
+    return total
+
+
 def _parts(
-    stream: TrainStream, step: int, resolution: int, shared: TrainingParams, group: Group
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The parts of a step that this process computes: augmented images (b, 3, r, r) and labels (b,). Seeds dropout for each."""
-    pixels = stream.pixels(step, resolution, shared.crops).chunk(shared.accumulate)
+    stream: TrainStream, step: int, shared: TrainingParams, group: Group
+) -> Iterator[tuple[Callable[[int], Tensor], Tensor]]:
+    """The parts of a step that this process computes: its augmented images (b, 3, r, r) at any resolution r, and labels (b,).
+
+    The images of a part are augmented in the same way at every resolution. Seeds dropout for each part.
+    """
     labels = torch.from_numpy(stream.images.labels[stream.indices(step)]).to(group.device).chunk(shared.accumulate)
     for i in range(shared.accumulate):
-        rng = np.random.default_rng([*stream.seed, 1, step, group.rank * shared.accumulate + i])
-        x = augment(pixels[i], rng, shared, resolution, group.device)  # (b, 3, r, r)
-        torch.manual_seed(int(rng.integers(2**63)))
-        yield x, labels[i]
+        seed = [*stream.seed, 1, step, group.rank * shared.accumulate + i]
+
+        @cache
+        def images(resolution: int, i: int = i, seed: tuple[int, ...] = tuple(seed)) -> Tensor:
+            pixels = stream.pixels(step, resolution, shared.crops).chunk(shared.accumulate)[i]
+            return augment(pixels, np.random.default_rng(seed), shared, resolution, group.device)
+
+        torch.manual_seed(int(np.random.default_rng([*seed, 1]).integers(2**63)))
+        yield images, labels[i]
 
 
-def _accumulate(
-    net: LayerModule,
-    x: Tensor,
-    labels: Tensor,
-    subnets: list[list[Layer]],
-    shared: TrainingParams,
-    teacher: Teacher | None,
-    task: Task,
-    share: float,
-) -> float:
-    """Adds `share` of the gradients of all sub-networks to those in `net`; returns that share of their mean loss."""
-    soft, in_place = None, teacher is not None and teacher.net is None
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=shared.precision == "bfloat16"):
-        if teacher is not None and teacher.net is not None and teacher.weight:
-            with torch.no_grad():
-                soft = task.soft_targets(_widened(teacher.net(x)))
-        total = torch.zeros((), device=x.device)
-        for i, layers in enumerate(subnets):
-            net.active = layers
-            outputs = _widened(net(x))
-            loss = task.loss(outputs, labels, shared.label_smoothing)
-            if soft is not None and teacher is not None:
-                loss = teacher.weight * task.distillation_loss(outputs, soft) + (0 if in_place else loss)
-            if in_place and i == 0:
-                soft = task.soft_targets(outputs.detach())
-            (share * loss).backward()
-            total += loss.detach()
-    return share * total.item() / len(subnets)
-
-
-def _widened(outputs: Tensor) -> Tensor:
-    """Losses are computed in 32 bits or more."""
-    return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
-
-
-def _update(state: TrainingState, rate: float) -> None:
+def _update(state: TrainingState, rate: float, group: Group) -> None:
+    """Takes the step that all processes agree on."""
+    group.average(state.net)
     for settings in state.optimizer.param_groups:
         settings["lr"] = rate
     state.optimizer.step()
     if state.average is not None:
         state.average.update(state.net, state.progress.step)
+    state.progress.step += 1
 
 
-def _record(progress: Progress, loss: float, rate: float, steps_per_epoch: int, total: int) -> None:
-    """Counts a finished step. Adds a row to the history every `HISTORY_STEPS` steps."""
-    progress.step += 1
-    progress.losses.append(loss)
-    if len(progress.losses) == HISTORY_STEPS or progress.step == total:
+def _record(progress: Progress, losses: list[float], rate: float, steps_per_epoch: int, row: bool) -> None:
+    """Keeps the losses of finished steps. row: whether they complete a row of the history."""
+    progress.losses += losses
+    if row:
         mean, epoch = sum(progress.losses) / len(progress.losses), progress.step / steps_per_epoch
         progress.history.append({"step": progress.step, "epoch": epoch, "lr": rate, "loss": mean})
         progress.losses = []
+
+
+def _validate(state: TrainingState, validation: Validation, steps_per_epoch: int) -> None:
+    """Adds a measurement to the progress. The network, which is lent to `measure`, is then as it was."""
+    net = state.net
+    kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    if state.average is not None:
+        state.average.copy_to(net)
+    found = validation.measure(net)
+    state.progress.validations.append({"epoch": state.progress.step / steps_per_epoch} | found)
+    net.load_state_dict(kept)
+    net.train()
 
 
 def _astray(loss: float, progress: Progress, spike_factor: float, guessing: float) -> bool:

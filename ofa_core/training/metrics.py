@@ -24,7 +24,7 @@ def supernet_metrics(
     subnets_top1 lists each. Each is measured with its own batch norm statistics, which overwrite those in `net`: save it
     first.
     """
-    found = {name: evaluator.subnet_score(net, arch) for name, arch in archs.items()}
+    found = evaluator.subnet_scores(net, archs)
     largest = max(archs, key=lambda name: net.space.cost(archs[name], net.num_classes).macs)
     last = progress.history[-1]
     report = {"top1": found[largest], "lowest_top1": min(found.values()), "loss": last["loss"]}
@@ -45,5 +45,5 @@ def at_extremes(archs: Mapping[str, Arch], resolutions: tuple[int, ...]) -> dict
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Writes the loss curve as csv: step, epoch, lr, loss."""
+    """Writes rows of a progress as csv: the loss curve or the validations."""
     files.write_bytes(path, pd.DataFrame(history).to_csv(index=False, float_format="%.6g").encode())

@@ -21,8 +21,8 @@ class Live:
         self.phase, self.writer = phase, _writer(folder / phase) if tensorboard else None
 
     def show(self, progress: Progress, steps_per_epoch: int, total: int) -> None:
-        """Call after every step."""
-        if self.writer is not None and not progress.losses:  # a new row
+        """Call after every row of the history."""
+        if self.writer is not None and not progress.losses:
             row = progress.history[-1]
             for name in ("loss", "lr"):
                 self.writer.add_scalar(name, row[name], int(row["step"]))

@@ -14,9 +14,11 @@ Rate = Annotated[float, Field(gt=0, le=100)]
 Epochs = Annotated[float, Field(gt=0, le=10000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
-FIELDS = {"ks": "kernel_sizes", "d": "depths", "e": "expand_ratios"}
+Milliseconds = Annotated[float, Field(gt=0)]
+CHOICES = {"ks": "kernel_sizes", "d": "depths", "e": "expand_ratios", "w": "widths"}
 """Fields of `Arch` and the parameters of a phase that bound them."""
 DistillWeight = Annotated[float, Field(ge=0, le=10)]
+Role = Literal["largest", "middle", "smallest"]
 Choices = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
@@ -49,6 +51,8 @@ class TrainingParams:
     """Augmentation: largest change of saturation, as a share of it. 0: none. Published: 0.5."""
     bn_images: Annotated[int, Field(ge=2)]
     """Train images used to measure batch norm statistics before a sub-network is evaluated. Fewer if there are fewer."""
+    final_lr: Annotated[float, Field(ge=0, le=1)]
+    """Learning rate at the end of every training, as a share of its peak. 0: decays to zero."""
     accumulate: Annotated[int, Field(ge=1)]
     """Parts that each process splits its share of a step's images into, to save memory. Batch norms see one part at a time."""
     ema_decay: Share
@@ -84,7 +88,7 @@ class TrainSupernetParams:
     epochs: Epochs
     """Passes over the train split; fractions are allowed."""
     warmup_epochs: Annotated[float, Field(ge=0)]
-    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay to zero follows."""
+    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay follows, to `training.final_lr`."""
     lr: Rate
     """Peak learning rate of a whole batch, whatever the number of processes."""
     init: str | None
@@ -100,65 +104,98 @@ class TrainSupernetParams:
 
 
 @section
+class RoleParams:
+    """The sub-networks of one role in a step, and what they learn from."""
+
+    subnets: Annotated[int, Field(ge=1, le=64)]
+    """Sub-networks per step: 1 for largest and smallest, any number for middle."""
+    labels: Annotated[float, Field(ge=0, le=10)]
+    """Weight of the loss on labels."""
+    soft: Annotated[float, Field(ge=0, le=10)]
+    """Weight of the distillation loss against the teacher's probabilities."""
+
+    def __post_init__(self) -> None:
+        if not self.labels + self.soft:
+            raise ValueError("labels: 0, and soft too: these sub-networks would learn nothing; leave out the role")
+
+
+@section
 class PhaseParams:
-    """A phase of progressive shrinking: which choices it samples, and for how long it trains."""
+    """A phase of progressive shrinking: which choices it samples, what they learn from, and for how long it trains."""
 
     init: str
     """Phase whose weights this one starts from. full is the full network."""
-    kernel_sizes: Choices
-    """Kernel sizes in pixels that are sampled, ascending; independently for each block."""
-    depths: Choices
-    """Blocks per stage that are sampled, ascending; independently for each stage."""
-    expand_ratios: Choices
-    """Expand ratios that are sampled, ascending; independently for each block."""
-    sampling: Literal["random", "sandwich"]
-    """random: independent draws. sandwich (BigNAS): the largest, the smallest, and random ones in between."""
-    teacher: Literal["full", "in_place"]
-    """Source of soft targets. full: the fixed full network. in_place: each step's largest sub-network; needs sampling
-    sandwich."""
-    subnets: Annotated[int, Field(ge=1, le=64)]
-    """Sub-networks per step. Their gradients are summed."""
+    roles: dict[Role, RoleParams]
+    """The sub-networks of a step by role: largest and smallest of the phase (the sandwich rule of BigNAS), and middle, drawn at
+    random. Any of them may be left out. Each has a resolution of its own, drawn at random."""
+    teacher: Literal["none", "full", "largest"]
+    """Source of soft targets. full: the fixed full network. largest: each step's largest sub-network (in-place distillation)."""
     epochs: Epochs
     """Passes over the train split; fractions are allowed."""
     warmup_epochs: Annotated[float, Field(ge=0)]
-    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay to zero follows."""
+    """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay follows, to `training.final_lr`."""
     lr: Rate
     """Peak learning rate of a whole batch, whatever the number of processes."""
+    kernel_sizes: Choices | None = None
+    """Kernel sizes in pixels that are sampled, ascending; independently for each block. null or left out: all of the space."""
+    depths: Choices | None = None
+    """Blocks per stage that are sampled, ascending; independently for each stage. null or left out: all of the space."""
+    expand_ratios: Choices | None = None
+    """Expand ratios that are sampled, ascending; independently for each block. null or left out: all of the space."""
+    widths: Choices | None = None
+    """Output channels (at multiplier 1) that are sampled, ascending. null or left out: all of the space."""
+    draw: Literal["uniform", "latency"] = "uniform"
+    """How middle sub-networks are drawn. uniform: every gene and the resolution independent, as in Once-for-All. latency: near
+    a latency that is log-uniform in `latency_ms`, by `shrink.latency_table`, as AttentiveNAS does with MACs."""
+    latency_ms: tuple[Milliseconds, Milliseconds] | None = None
+    """Range of latencies for draw: latency. null or left out: from the fastest to the slowest network of the phase."""
+    gradients: Literal["sum", "mean"] = "sum"
+    """What becomes of the gradients of a step's sub-networks. Published code of Once-for-All and BigNAS: sum."""
+    regularise: Literal["all", "largest"] = "all"
+    """Sub-networks with label smoothing and dropout. largest: as in BigNAS, for small networks underfit anyway."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
-        if self.sampling == "sandwich" and self.subnets < 2:
-            raise ValueError(f"subnets: {self.subnets}: the sandwich rule needs 2 or more")
-        if self.teacher == "in_place" and self.sampling != "sandwich":
-            raise ValueError(f"teacher: in_place needs sampling sandwich, not {self.sampling}")
-        for field in ("kernel_sizes", "depths", "expand_ratios"):
+        if not self.roles:
+            raise ValueError("roles: empty; a step needs a sub-network")
+        for role, params in self.roles.items():
+            if role != "middle" and params.subnets != 1:
+                raise ValueError(f"roles.{role}.subnets: {params.subnets}: there is only 1")
+        self._check_teacher()
+        if self.latency_ms is not None and (self.draw != "latency" or self.latency_ms[0] >= self.latency_ms[1]):
+            raise ValueError(f"latency_ms: {list(self.latency_ms)}: goes with draw: latency, the smaller one first")
+        for field in CHOICES.values():
             values = getattr(self, field)
-            if list(values) != sorted(set(values)):
+            if values is not None and list(values) != sorted(set(values)):
                 raise ValueError(f"{field}: {list(values)} is not ascending")
 
-    def choices(self, space: Space) -> list[list[int]]:
-        """For every gene of the space the indices of the choices that the phase samples.
+    def _check_teacher(self) -> None:
+        taught = [role for role, params in self.roles.items() if params.soft]
+        if self.teacher == "none" and taught:
+            raise ValueError(f"roles.{taught[0]}.soft: {self.roles[taught[0]].soft}: teacher is none")
+        if self.teacher != "none" and not taught:
+            raise ValueError(f"teacher: {self.teacher}: has no pupil, for soft is 0 in all roles; none says so")
+        if self.teacher == "largest" and ("largest" not in self.roles or "largest" in taught):
+            raise ValueError("teacher: largest: needs the role largest, with soft 0: it cannot teach itself")
 
-        Raises ValueError that names the key when a choice is not of the space.
-        """
-        allowed = []
-        for gene in space.genes:
-            field = FIELDS[gene.field]
-            # A stage of one block has one depth, whatever the phase says.
-            wanted = gene.choices if len(gene.choices) == 1 else getattr(self, field)
-            foreign = [choice for choice in wanted if choice not in gene.choices]
-            if foreign:
-                raise ValueError(f"{field}: {foreign[0]}: allowed are {', '.join(map(str, gene.choices))}")
-            allowed.append([gene.choices.index(choice) for choice in wanted])
-        return allowed
+    def part(self, space: Space) -> Space:
+        """The part of the space that the phase samples. Raises ValueError, naming the key, for a choice that it lacks."""
+        try:
+            return space.restrict({field: getattr(self, key) for field, key in CHOICES.items()})
+        except ValueError as error:
+            field, _, rest = str(error).partition(":")
+            raise ValueError(f"{CHOICES[field]}:{rest}") from None
 
 
 @section
 class ShrinkParams:
     """Progressive shrinking: phases that add smaller choices to the super-network step by step."""
 
-    distill_weight: DistillWeight
-    """Weight of the distillation loss against the full network's probabilities. The loss on labels has weight 1."""
+    latency_table: str
+    """Path of the latency table for phases with draw: latency. With a table in git, training neither waits for a measurement nor
+    changes with it. build/latency/DEVICE.json: the device is measured first, and every new measurement trains anew."""
+    validate_epochs: Epochs
+    """Epochs between measurements of the smallest, the middle and the largest sub-network on val while a phase trains."""
     last: str
     """Phase whose weights are measured, searched and specialised."""
     phases: Annotated[dict[str, PhaseParams], Field(min_length=1)]

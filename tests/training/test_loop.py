@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ofa_core.nn.official import load_official
 from ofa_core.nn.weights import describe, load_network, load_weights, read_description, save_network, save_weights, transfer
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.run import files
+from ofa_core.space.layer_sums import LayerSum
 from ofa_core.space.registry import get_space
 from ofa_core.specialize.fine_tuning import fine_tune, saved_score
 from ofa_core.specialize.params import SpecializeParams
@@ -24,12 +26,12 @@ from ofa_core.training.distributed import ALONE
 from ofa_core.training.ema import MovingAverage
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images, TrainStream
-from ofa_core.training.loop import Schedule, Teacher
+from ofa_core.training.loop import Schedule, Validation
 from ofa_core.training.metrics import at_extremes, cost
 from ofa_core.training.monitor import Live
-from ofa_core.training.shrinking import full_choices, phase_choices, phase_corners, phase_sampler, sort_for_phase
+from ofa_core.training.shrinking import corners, full_part, latency_draw, phase_objective, sort_for_phase
 from tests.conftest import shared_data
-from tests.small_training import PHASE, RARELY, SCHEDULE, SHARED, SPACE, fresh, state_bytes, train_supernet
+from tests.small_training import PHASE, RARELY, SANDWICH, SCHEDULE, SHARED, SPACE, fresh, phase_of, state_bytes, train_supernet
 
 
 def test_schedule() -> None:
@@ -55,67 +57,91 @@ def test_every_epoch_is_a_permutation(dataset: Path) -> None:
 
 
 def test_phase_samples_its_choices_only() -> None:
-    sample, rng = phase_sampler(SPACE, PHASE), np.random.default_rng(0)
-    archs = [arch for _ in range(40) for arch in sample(rng, 24)]
-    assert {k for arch in archs for k in arch.ks or ()} == {3, 7}
-    assert {e for arch in archs for e in arch.e} == {4, 6}
-    assert {d for arch in archs for d in arch.d} == {2, 4}
-    assert {arch.r for arch in archs} == {24}
-    corners = phase_corners(SPACE, PHASE)
-    assert (corners["smallest"].ks, corners["largest"].d) == ((3,) * 12, (4,) * 3)
-    assert list(at_extremes(corners, (20, 24))) == ["smallest_r20", "smallest_r24", "largest_r20", "largest_r24"]
-    assert full_choices(SPACE) == {"kernel_sizes": [7], "expand_ratios": [6], "depths": [4]}
+    sample, rng = phase_of(fresh()), np.random.default_rng(0)
+    drawn = [subnet for _ in range(40) for subnet in sample(rng)]
+    assert {subnet.role for subnet in drawn} == {"middle"}
+    blocks = [layer for subnet in drawn for layer in subnet.layers if layer.kind == "mbconv" and layer.name != "block_0"]
+    assert {layer.kernel for layer in blocks} == {3, 7}
+    assert {subnet.resolution for subnet in drawn} == {20, 24}
+    part = PHASE.part(SPACE)
+    assert {gene.field: gene.choices for gene in part.genes} == {"ks": (3, 7), "e": (4, 6), "d": (2, 4)}
+    found = corners(part)
+    assert (found["smallest"].ks, found["largest"].d) == ((3,) * 12, (4,) * 3)
+    assert list(at_extremes(found, (20, 24)))[:2] == ["smallest_r20", "smallest_r24"]
+    full = full_part(SPACE)
+    assert full.cardinality() == 1
+    assert full.smallest(24) == full.largest() == SPACE.largest()
+
+
+def test_draws_cover_latencies_evenly() -> None:
+    """With MACs as latencies: as many in each of four equal ratios; uniform draws hardly reach the outer ones."""
+    macs = LayerSum(SPACE, lambda layer: layer.macs, 10)
+    draw, rng = latency_draw(SPACE, macs.of_codes, None, seed=0), np.random.default_rng(0)
+    drawn = macs([draw(rng) for _ in range(400)])
+    bounds = np.geomspace(drawn.min(), drawn.max(), 5)
+    assert (np.histogram(drawn, bounds)[0] > 60).all()
+    assert (np.histogram(macs([SPACE.sample(rng) for _ in range(400)]), bounds)[0][[0]] < 20).all()
+    low, high = 0.9e6, 1.0e6
+    within = macs([latency_draw(SPACE, macs.of_codes, (low, high), seed=0)(rng) for _ in range(20)])
+    assert (within >= low).all()
+    assert (within <= high).all()
+    assert np.ptp(within) > 0.02e6
+    with pytest.raises(ValueError, match=r"latency_ms: no sub-network within \(1, 2\) ms; there are "):
+        latency_draw(SPACE, macs.of_codes, (1, 2), seed=0)
 
 
 def test_training_repeats_and_resumes(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training that is killed after any step and restarted ends with exactly the weights of an uninterrupted run."""
     monkeypatch.setattr(loop, "HISTORY_STEPS", 3)
     images = Images(dataset, "train")
-    teacher = Teacher(net=fresh(9).extract(SPACE.largest()).eval(), weight=1.0)
+    objective = phase_objective(PHASE, SHARED, fresh(9).extract(SPACE.largest()).eval())
     schedule, averaged = Schedule(epochs=1, warmup_epochs=0.2, lr=0.1), replace(SHARED, ema_decay=0.9)
 
     def run(work: Path) -> tuple[bytes, list[dict[str, float]]]:
         net = fresh()
-        progress = train_supernet(net, images, work, phase_sampler(SPACE, PHASE), schedule, averaged, seed=5, teacher=teacher)
+        validation = Validation(epochs=0.4, measure=lambda trained: {"mean": float(next(trained.parameters()).detach().mean())})
+        progress = train_supernet(
+            net, images, work, phase_of(net), schedule, averaged, seed=5, objective=objective, validation=validation
+        )
+        assert [row["epoch"] for row in progress.validations] == [0.4, 0.8]
         return state_bytes(net), progress.history
 
     expected, history = run(tmp_path / "a")
-    assert [row["step"] for row in history] == [3, 6, 9, 10]
+    assert [row["step"] for row in history] == [3, 4, 6, 8, 9, 10]
     assert history[-1]["loss"] < history[0]["loss"]
 
     calls = itertools.count()
-    step = loop._accumulate
+    step = loop._gradients
 
-    def killed(*args: object) -> float:
-        if next(calls) == 8:
+    def killed(*args: Any) -> torch.Tensor:
+        if next(calls) == 7:
             raise KeyboardInterrupt
-        return step(*args)  # type: ignore[arg-type]
+        return step(*args)
 
-    monkeypatch.setattr(loop, "_accumulate", killed)
+    monkeypatch.setattr(loop, "_gradients", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b")
     assert (tmp_path / "b/checkpoint.pt").is_file()
     again, rows = run(tmp_path / "b")
-    assert next(calls) == 8 + 1 + 2  # steps 8 and 9 only
+    assert next(calls) == 7 + 1 + 4  # from the checkpoint after step 6 on
     assert (again, rows) == (expected, history)
 
 
 def test_sandwich_with_in_place_distillation(dataset: Path, tmp_path: Path) -> None:
-    phase = replace(PHASE, sampling="sandwich", teacher="in_place", subnets=3)
-    sample = phase_sampler(SPACE, phase)
-    archs = sample(np.random.default_rng(0), 20)
-    corners = phase_corners(SPACE, phase)
-    assert [replace(arch, r=24) for arch in archs[:2]] == [corners["largest"], corners["smallest"]]
-    assert len(archs) == 3
-    schedule, teacher = Schedule(epochs=4, warmup_epochs=0, lr=0.1), Teacher(net=None, weight=1.0)
-    images = Images(dataset, "train")
-    history = train_supernet(fresh(), images, tmp_path, sample, schedule, teacher=teacher).history
-    assert history[-1]["loss"] < history[0]["loss"]
+    net = fresh()
+    sample, found = phase_of(net, SANDWICH), corners(SANDWICH.part(SPACE))
+    subnets = sample(np.random.default_rng(0))
+    assert [subnet.role for subnet in subnets] == ["largest", "smallest", "middle", "middle"]
+    for subnet in subnets[:2]:
+        assert subnet.layers == SPACE.layers(replace(found[subnet.role], r=subnet.resolution), 10)
+    objective = phase_objective(SANDWICH, SHARED, net)
+    history = train_supernet(net, Images(dataset, "train"), tmp_path, sample, replace(SCHEDULE, epochs=4), objective=objective)
+    assert history.history[-1]["loss"] < history.history[0]["loss"]
 
 
 def test_transfer_keeps_all_but_a_foreign_classifier(tmp_path: Path) -> None:
     source = fresh(1)
-    save_weights(tmp_path / "ten.safetensors", source, describe(source, full_choices(SPACE)))
+    save_weights(tmp_path / "ten.safetensors", source, describe(source, full_part(SPACE)))
     torch.manual_seed(2)
     same, other = build_supernet(SPACE, 10), build_supernet(SPACE, 3)
     head = other.state_dict()["parts.classifier.weight"].clone()
@@ -141,14 +167,14 @@ def test_transfer_from_the_published_layout() -> None:
 
 
 def test_sorting_keeps_what_was_supported(dataset: Path) -> None:
-    net = fresh().eval()
+    net, part = fresh().eval(), PHASE.part(SPACE)
     x, _ = Images(dataset, "val").batches(24, 64)[0]
     with torch.no_grad():
         before = net(x)
-        sort_for_phase(net, PHASE, [6])
+        sort_for_phase(net, part, full_part(SPACE))
         torch.testing.assert_close(net(x), before, rtol=1e-4, atol=1e-5)
         sorted_state = state_bytes(net)
-        sort_for_phase(net, PHASE, phase_choices(PHASE)["expand_ratios"])  # no narrower width, so nothing moves
+        sort_for_phase(net, part, part)  # no narrower width, so nothing moves
     assert state_bytes(net) == sorted_state
 
 
@@ -159,7 +185,7 @@ def test_specialised_network_is_the_sub_network(dataset: Path, tmp_path: Path) -
     evaluator = Evaluator(train_images, val, 64, seed=0)
     arch = SPACE.sample(np.random.default_rng(3))
     accuracy = evaluator.subnet_score(net, arch)
-    save_network(tmp_path / "net.safetensors", net.extract(arch), arch, describe(net, full_choices(SPACE)))
+    save_network(tmp_path / "net.safetensors", net.extract(arch), arch, describe(net, SPACE))
     assert saved_score(tmp_path / "net.safetensors", dataset, "val", 1) == accuracy
     loaded, loaded_arch = load_network(tmp_path / "net.safetensors")
     assert loaded_arch == arch
@@ -205,13 +231,13 @@ def test_drawn_architectures_are_of_every_size() -> None:
 def test_weight_files(tmp_path: Path) -> None:
     net = fresh()
     for name in ("a", "b"):
-        save_weights(tmp_path / f"{name}.safetensors", net, describe(net, full_choices(SPACE)))
+        save_weights(tmp_path / f"{name}.safetensors", net, describe(net, full_part(SPACE)))
     path = tmp_path / "a.safetensors"
     assert files.md5(path) == files.md5(tmp_path / "b.safetensors")
     other = fresh(1)
     load_weights(path, other)
     assert state_bytes(other) == state_bytes(net)
-    assert read_description(path)["supports"]["kernel_sizes"] == [7]
+    assert get_space(**read_description(path)["space"]).genes == full_part(SPACE).genes
     with pytest.raises(ValueError, match="does not fit the network"):
         load_weights(path, build_supernet(get_space("ofa_small", 1.0), 10))
     with pytest.raises(ValueError, match="holds a super-network"):

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,16 +17,20 @@ from tests.small_training import RARELY, SCHEDULE, fresh, state_bytes, train_sup
 
 
 def test_astray_losses_roll_back_and_then_stop(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An injected NaN sends training back to the last checkpoint at half the rate. Too many stop it, with a checkpoint left."""
+    """An injected NaN sends training back to the last checkpoint at half the rate. Too many stop it, with a checkpoint left.
+
+    Losses are read at the end of a row of the history, here every 2 steps.
+    """
+    monkeypatch.setattr(loop, "HISTORY_STEPS", 2)
     images = Images(dataset, "train")
-    step, calls = loop._accumulate, itertools.count()
+    step, calls = loop._gradients, itertools.count()
 
     def poisoned(bad: set[int]) -> None:
-        def run(*args: object) -> float:
-            loss = step(*args)  # type: ignore[arg-type]
-            return float("nan") if next(calls) in bad else loss
+        def run(*args: Any) -> torch.Tensor:
+            loss = step(*args)
+            return loss * math.nan if next(calls) in bad else loss
 
-        monkeypatch.setattr(loop, "_accumulate", run)
+        monkeypatch.setattr(loop, "_gradients", run)
 
     def run(work: Path) -> list[dict[str, float]]:
         return train_supernet(fresh(), images, work).history
@@ -33,20 +38,20 @@ def test_astray_losses_roll_back_and_then_stop(dataset: Path, tmp_path: Path, mo
     poisoned({4})
     history = run(tmp_path / "a")
     assert history[-1]["step"] == 10
-    assert next(calls) == 10 + 1
+    assert next(calls) == 10 + 2
     assert history[-1]["lr"] == pytest.approx(SCHEDULE.rate(9, 10) / 2)
     poisoned(set(range(1000)))
-    with pytest.raises(ValueError, match="demo: the loss is nan at step 0, after 2 rollbacks"):
+    with pytest.raises(ValueError, match="demo: the loss is nan at step 2, after 2 rollbacks"):
         run(tmp_path / "b")
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["checkpoint.pt"]
 
 
 def test_sudden_losses_roll_back(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "HISTORY_STEPS", 2)
-    step, calls = loop._accumulate, itertools.count()
-    monkeypatch.setattr(loop, "_accumulate", lambda *args: step(*args) * (20 if next(calls) == 6 else 1))
+    step, calls = loop._gradients, itertools.count()
+    monkeypatch.setattr(loop, "_gradients", lambda *args: step(*args) * (20 if next(calls) == 6 else 1))
     history = train_supernet(fresh(), Images(dataset, "train"), tmp_path).history
-    assert next(calls) == 10 + 1
+    assert next(calls) == 10 + 2
     assert max(row["loss"] for row in history) < 10
 
 
@@ -72,14 +77,14 @@ def test_termination_checkpoints_first(dataset: Path, tmp_path: Path, monkeypatc
     expected_net = fresh()
     train_supernet(expected_net, images, tmp_path / "whole", machine=RARELY)
 
-    step, calls = loop._accumulate, itertools.count()
+    step, calls = loop._gradients, itertools.count()
 
-    def terminated(*args: object) -> float:
+    def terminated(*args: Any) -> torch.Tensor:
         if next(calls) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(*args)  # type: ignore[arg-type]
+        return step(*args)
 
-    monkeypatch.setattr(loop, "_accumulate", terminated)
+    monkeypatch.setattr(loop, "_gradients", terminated)
     with pytest.raises(SystemExit, match="demo: terminated at step 6 of 10"):
         train_supernet(fresh(), images, tmp_path, machine=RARELY)
     net = fresh()
