@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ofa_core.convert.integer import draw_calibration
 from ofa_core.export.params import ExportParams
 from ofa_core.export.post_or_aware import Candidate, integer_file
 from ofa_core.images.packed import load_split
@@ -68,7 +69,7 @@ class Bench:
     def rows(self, target: str, seed: int) -> Iterator[dict[str, Any]]:
         """Trains and scores both networks of a target. Yields one row each."""
         arch = Arch.from_dict(files.read_json(paths.searched(target))["arch"])
-        chosen = np.random.default_rng(seed).choice(len(self.train), self.export.calibration_images, replace=False)
+        chosen = draw_calibration(len(self.train), self.export.calibration_images, seed)
         calibration = self.pixels("train", arch.r, chosen)
         teacher = load_teacher(self.params, self.supernet, paths.supernet("full"), self.shrunk, self.evaluator, arch.r)
         load_weights(self.shrunk, self.supernet)
