@@ -15,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from ofa_core.convert.hard_swish import FORMS
-from ofa_core.convert.integer import calibrate, quantize
+from ofa_core.convert.integer import calibrate, draw_calibration, quantize
 from ofa_core.convert.network import TFNetwork, tf_network
 from ofa_core.convert.tensorflow import tf
 from ofa_core.convert.tflite import convert, convert_float, converter_of
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     train, val = load_split(paths.DATASET, "train"), load_split(paths.DATASET, "val")
-    chosen = np.random.default_rng(args.seed).choice(len(train.images), args.calibration_images, replace=False)
+    chosen = draw_calibration(len(train.images), args.calibration_images, args.seed)
     found = {}
     for path in args.networks:
         net = load_network(path)[0] if "arch" in read_description(path) else load_layers(path)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.quantization_aware OUT.csv [--targets fast medium accurate] [--epochs 0.5] [--lr 0.005] [--seeds 3]
 
-Run it after `dvc repro`. Every searched network is fine-tuned twice from the super-network's weights, with the full network as
-teacher, on the same images in the same order. One run trains in float and is then quantised with ranges observed on 200 train
-images. The other trains with fake quantisation. The uint8 files are scored on val and test. Column `images` is the number of
-images seen. Rows already in OUT.csv are not measured again.
+Run it after `dvc repro`. Every searched network is fine-tuned twice from the super-network's weights, with the teacher that
+params.yaml names, on the same images in the same order. One run trains in float and is then quantised with ranges observed on
+train images. The other trains with fake quantisation. The uint8 files are scored on val and test. Column `images` is the number
+of images seen. Rows already in OUT.csv are not measured again.
 """
 
 import argparse
@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ofa_core.convert.integer import draw_calibration
 from ofa_core.export.params import ExportParams
 from ofa_core.export.post_or_aware import Candidate, integer_file
 from ofa_core.images.packed import load_split
 from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn import build_supernet
-from ofa_core.nn.weights import load_full, load_weights
+from ofa_core.nn.weights import load_weights
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.params import Quantization
 from ofa_core.run import files, paths
@@ -33,7 +34,7 @@ from ofa_core.run.params import ParamsFile
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.arch import Arch
 from ofa_core.space.params import SpaceParams
-from ofa_core.specialize.fine_tuning import specialize
+from ofa_core.specialize.fine_tuning import FineTuning, load_teacher
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator, use_threads
@@ -58,8 +59,7 @@ class Bench:
         self.train = Images(paths.DATASET, "train")
         self.evaluator = Evaluator(self.train, Images(paths.DATASET, "val"), self.shared.bn_images, 0)
         self.supernet = build_supernet(params.read("space", SpaceParams).build(), len(self.train.classes), self.shared.dropout)
-        self.teacher = load_full(paths.supernet("full"), self.supernet)
-        load_weights(paths.supernet(params.read("shrink.last", str)), self.supernet)
+        self.shrunk = paths.supernet(params.read("shrink.last", str))
         self.splits = {name: load_split(paths.DATASET, name) for name in ("train", "val", "test")}
 
     def pixels(self, split: str, r: int, rows: Any = slice(None)) -> np.ndarray:
@@ -69,16 +69,19 @@ class Bench:
     def rows(self, target: str, seed: int) -> Iterator[dict[str, Any]]:
         """Trains and scores both networks of a target. Yields one row each."""
         arch = Arch.from_dict(files.read_json(paths.searched(target))["arch"])
-        chosen = np.random.default_rng(seed).choice(len(self.train), self.export.calibration_images, replace=False)
+        chosen = draw_calibration(len(self.train), self.export.calibration_images, seed)
         calibration = self.pixels("train", arch.r, chosen)
+        teacher = load_teacher(self.params, self.supernet, paths.supernet("full"), self.shrunk, self.evaluator, arch.r)
+        load_weights(self.shrunk, self.supernet)
         self.evaluator.subnet_score(self.supernet, arch)
         start = self.supernet.extract(arch)
+        tuning = FineTuning(
+            evaluator=self.evaluator, teacher=teacher, params=self.params, shared=self.shared, machine=self.machine,
+            phase=target, seed=seed, group=ALONE,
+        )  # fmt: skip
         for kind in KINDS:
             with tempfile.TemporaryDirectory() as work:
-                module, seconds = specialize(
-                    copy.deepcopy(start), kind, self.evaluator, self.teacher, self.params, self.shared, self.machine,
-                    phase=target, seed=seed, work=Path(work), group=ALONE,
-                )  # fmt: skip
+                module, seconds = tuning.specialize(copy.deepcopy(start), kind, Path(work))
             aware = isinstance(module, FakeQuantized)
             network, ranges = (module.network, module.ranges) if aware else (module, None)
             candidate = Candidate(kind, Path(f"{target}.safetensors"), network.eval(), arch, ranges)

@@ -1,4 +1,4 @@
-"""Stage compare: searched against stock networks, shrunk against cut sub-networks, and the cost of training."""
+"""Stage compare: searched networks against others trained alone, shrunk against cut sub-networks, and the cost of training."""
 
 from ofa_core.baselines.params import TrainBaselinesParams
 from ofa_core.convert.params import HardSwishChoice
@@ -30,6 +30,7 @@ def main() -> None:
             hard_swish=stage.params.read("export.hard_swish", HardSwishChoice),
             calibration=stage.params.read("export.calibration", Calibration),
             images=stage.params.read("export.calibration_images", int),
+            seed=stage.params.read("export.calibration_seed", int),
         )
         timing = stage.params.read("evaluate", EvaluateParams)
         dataset, weights = stage.input(paths.DATASET), stage.input(paths.BASELINES)
@@ -40,26 +41,25 @@ def main() -> None:
 
         use_threads(shared.threads)
         train, test = load_split(dataset, "train"), load_split(dataset, "test")
-        networks = {name: weights / f"{name}.safetensors" for name in params.networks}
+        networks = {name: weights / f"{name}.safetensors" for name in params.families}
         measured = measure_baselines(networks, train, test, conversion, timing, get_task("classification"))
-        families = {name: network.family for name, network in params.networks.items()}
         full, shrunk = (build_supernet(space, len(test.classes)) for _ in range(2))
         for net, path in zip((full, shrunk), supernets, strict=True):
             load_weights(path, net)
         archs = {name: subnet.arch(space) for name, subnet in params.subnets.items()} or uniform_archs(space)
-        alone = {name: load_layers(weights / f"{name}.safetensors") for name in params.subnets}
+        alone = {name: load_layers(networks[name]) for name in params.subnets}
         on_test, on_val = (
             Evaluator(Images(dataset, "train"), Images(dataset, split), shared.bn_images, seed) for split in ("test", "val")
         )
         tables = {
-            "pareto": pareto(searched, measured, families),
+            "pareto": pareto(searched, measured, params.families, len(test.labels)),
             "shrinking": shrinking(full, shrunk, archs, alone, on_test, on_val),
             "cost": training_cost([*once, *phases.values()], list(specialized.values()), list(trained.values())),
         }
         for (name, table), plot in zip(tables.items(), (plot_pareto, plot_shrinking, plot_cost), strict=True):
             files.write_bytes(paths.report("compare", name, ".csv"), table.to_csv(index=False, float_format="%.6g").encode())
             plot(paths.report("compare", name, ".svg"), table)
-        files.write_json(paths.report("compare"), {"baselines": measured})
+        files.write_json(paths.report("compare"), {"split": "test", "seed": seed, "baselines": measured})
 
 
 if __name__ == "__main__":

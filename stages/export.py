@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ofa_core.convert.hard_swish import choose_hard_swish
+from ofa_core.convert.integer import draw_calibration
 from ofa_core.export.formats import export_network, write
 from ofa_core.export.int8_drop import check_drop, int8_drop
 from ofa_core.export.mixed_precision import with_float_layers
@@ -32,8 +33,7 @@ def main() -> None:
 
         found = load_candidates(folder)
         net, arch = found[0].network, found[0].arch
-        count = min(params.calibration_images, len(train.images))
-        chosen = np.random.default_rng(params.calibration_seed).choice(len(train.images), count, replace=False)
+        chosen = draw_calibration(len(train.images), params.calibration_images, params.calibration_seed)
         calibration = to_rgb(resize(train.images[chosen], arch.r))
         images, labels = to_rgb(resize(val.images, arch.r)), val.labels
         hard_swish, times = choose_hard_swish(params.hard_swish, net.active)

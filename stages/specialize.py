@@ -3,12 +3,12 @@
 import argparse
 
 from ofa_core.nn import build_supernet
-from ofa_core.nn.weights import load_full, load_weights
+from ofa_core.nn.weights import load_weights
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.arch import Arch
 from ofa_core.space.params import SpaceParams
-from ofa_core.specialize.fine_tuning import save_checked, specialize_all
+from ofa_core.specialize.fine_tuning import FineTuning, load_teacher, save_checked
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
@@ -37,18 +37,19 @@ def main() -> None:
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         supernet = build_supernet(space, len(train_images.classes), shared.dropout)
-        teacher = load_full(full, supernet)
+        teacher = load_teacher(params, supernet, full, weights, evaluator, arch.r)
         origin = load_weights(weights, supernet)
         report = {"split": "val", "supernet_top1": evaluator.subnet_score(supernet, arch)}
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
-            found, seconds = specialize_all(
-                supernet.extract(arch), evaluator, teacher, params, shared, machine,
-                phase=stage.name, seed=seed, work=work, group=group,
+            tuning = FineTuning(
+                evaluator=evaluator, teacher=teacher, params=params, shared=shared, machine=machine,
+                phase=stage.name, seed=seed, group=group,
             )  # fmt: skip
+            found, seconds = tuning.specialize_all(supernet.extract(arch), work)
             if not group.is_first:
                 return
             if seconds:
-                report |= cost(seconds, group)
+                report |= cost(seconds, group) | {"teacher": params.teacher}
             with files.replacing_folder(paths.specialized(name)) as new:
                 for kind, module in found.items():
                     path = new / paths.specialized_file(name, kind).name

@@ -33,7 +33,7 @@ def main() -> None:
                 networks, evaluator, params, shared, machine, paths.BASELINES, seed=seed, work=work, group=group
             )
             if group.is_first:
-                files.write_json(paths.report("train_baselines"), {"split": "val", "networks": metrics})
+                files.write_json(paths.report("train_baselines"), {"split": "val", "seed": seed, "networks": metrics})
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import itertools
 import os
 import sys
 from dataclasses import replace
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 from ofa_core.accuracies.collect import collect, sample_archs
 from ofa_core.nn.weights import describe, save_weights

@@ -61,14 +61,23 @@ class TrainBaselinesParams:
     together."""
     warmup_epochs: Annotated[float, Field(ge=0)]
     """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay to zero follows."""
-    lr: Rate
-    """Peak learning rate of a whole batch, whatever the number of processes."""
+    lrs: Annotated[tuple[Rate, ...], Field(min_length=1)]
+    """Peak learning rates of a whole batch, ascending. Each network is trained with each of them, and the best on val is kept.
+    A training that had to go back to a checkpoint (`training.spike_factor`) is never kept. If that of the lowest rate did so,
+    half the rate is tried."""
     networks: dict[str, StockParams]
-    """Stock networks by name."""
+    """Stock networks by name. The same network at several resolutions is as many entries."""
     subnets: dict[str, SubnetParams]
     """Sub-networks by name. No name may be that of a stock network."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
+        if list(self.lrs) != sorted(set(self.lrs)):
+            raise ValueError(f"lrs: {list(self.lrs)} is not ascending")
         if twice := sorted(set(self.networks) & set(self.subnets)):
             raise ValueError(f"subnets.{twice[0]}: a network has this name already")
+
+    @property
+    def families(self) -> dict[str, str]:
+        """The family of each network by name, stock networks first: alone, if it is a sub-network."""
+        return {name: network.family for name, network in self.networks.items()} | dict.fromkeys(self.subnets, "alone")

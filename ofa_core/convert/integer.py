@@ -55,6 +55,11 @@ def quantize(
     return quantize_annotated(write_model(model), io, [name for layer in keep_float for name in layers[layer]])
 
 
+def draw_calibration(available: int, count: int, seed: int) -> np.ndarray:
+    """Indices of the `count` train images, or all that are available, that calibrate every network alike. In random order."""
+    return np.random.default_rng(seed).choice(available, min(count, available), replace=False)
+
+
 def calibrate(
     network: Network, images: np.ndarray, method: Calibration, hard_swish: HardSwish
 ) -> dict[str, tuple[float, float]]:

@@ -36,19 +36,29 @@ def measure(
 
 
 def score(model: Path, images: np.ndarray, labels: np.ndarray, task: Task) -> dict[str, float]:
-    """The task's scores (0..1) of a TFLite file on N images uint8 (N, r, r, 3) with these labels, on all cores."""
+    """The task's scores (0..1) of a TFLite file on N images uint8 (N, r, r, 3) with these labels."""
+    return task.score(answers(model, images, task), labels)
+
+
+def correct(model: Path, images: np.ndarray, labels: np.ndarray, task: Task) -> np.ndarray:
+    """Whether a TFLite file is right on each of N images uint8 (N, r, r, 3) with these labels: bool (N,)."""
+    return task.correct(answers(model, images, task), labels)
+
+
+def answers(model: Path, images: np.ndarray, task: Task) -> np.ndarray:
+    """The answers (N, ...) of a TFLite file for images uint8 (N, r, r, 3), on all cores."""
     runners: SimpleQueue[TFLiteModel] = SimpleQueue()
     workers = os.cpu_count() or 1
     for _ in range(workers):
         runners.put(TFLiteModel(model, threads=1))
 
-    def answers(first: int) -> np.ndarray:  # for one batch, (n, ...)
+    def of_batch(first: int) -> np.ndarray:  # (n, ...)
         runner = runners.get()
         outputs = task.named(runner.predict(images[first : first + BATCH]))
         runners.put(runner)
         return task.answers(outputs)
 
-    starts = range(0, len(labels), BATCH)
+    starts = range(0, len(images), BATCH)
     with ThreadPoolExecutor(workers) as pool:
-        found = tqdm(pool.map(answers, starts), total=len(starts), desc=model.name, unit=f"x{BATCH} images", mininterval=1)
-        return task.score(np.concatenate(list(found)), labels)
+        found = tqdm(pool.map(of_batch, starts), total=len(starts), desc=model.name, unit=f"x{BATCH} images", mininterval=1)
+        return np.concatenate(list(found))

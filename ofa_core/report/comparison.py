@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ofa_core.convert.hard_swish import choose_hard_swish
-from ofa_core.convert.integer import calibrate, quantize
+from ofa_core.convert.integer import calibrate, draw_calibration, quantize
 from ofa_core.convert.network import tf_network
 from ofa_core.convert.params import HardSwishChoice
 from ofa_core.convert.tflite import convert_float
@@ -21,6 +21,7 @@ from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.weights import load_layers
 from ofa_core.quantization.params import Calibration
+from ofa_core.report.intervals import standard_error
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.tasks.task import Task
@@ -31,47 +32,63 @@ MOST_TARGETS = 40
 
 
 class Conversion(NamedTuple):
-    """Section `export`'s settings for integer files. images: number of train images for calibration."""
+    """Section `export`'s settings for integer files. images, seed: how many train images calibrate, and what draws them."""
 
     hard_swish: HardSwishChoice
     calibration: Calibration
     images: int
+    seed: int
 
 
 def measure_baselines(
     weights: Mapping[str, Path], train: Split, test: Split, conversion: Conversion, timing: EvaluateParams, task: Task
 ) -> dict[str, dict[str, float]]:
-    """Converts baseline networks like searched ones, and measures the uint8 and the float file of each on the test split.
+    """Measures the uint8 and the float file of each network on the test split.
 
-    weights: of the networks, by name. Returns the results of `measure` by name.
+    weights: of networks that `save_layers` wrote, by name. Returns the results of `measure` by name.
     """
     measured = {}
     for name, path in tqdm(weights.items(), desc="baselines", unit="net"):
         net = load_layers(path)
-        r = net.active[0].resolution
-        hard_swish, _ = choose_hard_swish(conversion.hard_swish, net.active)
-        ranges = calibrate(net, to_rgb(resize(train.images[: conversion.images], r)), conversion.calibration, hard_swish)
-        whole = tf_network(net, hard_swish=hard_swish)
-        float_file = convert_float(whole)
-        content = {"uint8": quantize(float_file, whole.ops, ranges), "float": float_file}
+        content = baseline_files(net, train, conversion)
         with tempfile.TemporaryDirectory() as folder:
             models = {kind: Path(folder, f"{name}_{kind}.tflite") for kind in content}
             for kind, model in models.items():
                 model.write_bytes(content[kind])
-            measured[name] = measure(models, to_rgb(resize(test.images, r)), test.labels, timing, task)
+            images = to_rgb(resize(test.images, net.active[0].resolution))
+            measured[name] = measure(models, images, test.labels, timing, task)
     return measured
 
 
+def baseline_files(net: Network, train: Split, conversion: Conversion) -> dict[str, bytes]:
+    """The uint8 and the float file of a network, converted like a searched one, with the same images for calibration."""
+    chosen = draw_calibration(len(train.images), conversion.images, conversion.seed)
+    hard_swish, _ = choose_hard_swish(conversion.hard_swish, net.active)
+    images = to_rgb(resize(train.images[chosen], net.active[0].resolution))
+    ranges = calibrate(net, images, conversion.calibration, hard_swish)
+    whole = tf_network(net, hard_swish=hard_swish)
+    float_file = convert_float(whole)
+    return {"uint8": quantize(float_file, whole.ops, ranges), "float": float_file}
+
+
 def pareto(
-    searched: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Any]], families: Mapping[str, str]
+    searched: Mapping[str, Mapping[str, Any]],
+    baselines: Mapping[str, Mapping[str, Any]],
+    families: Mapping[str, str],
+    images: int,
 ) -> pd.DataFrame:
-    """One row per network: family, name, latency_ms, top1, and both for the float file. families: of the baselines."""
-    columns = ["latency_ms", "top1", "float_latency_ms", "float_top1"]
-    rows = [{"family": "searched", "name": name} | {c: metrics.get(c) for c in columns} for name, metrics in searched.items()]
-    rows += [
-        {"family": families[name], "name": name} | {c: metrics.get(c) for c in columns} for name, metrics in baselines.items()
+    """One row per network: family, name, latency_ms and top1 of the uint8 file, top1_se, and both for the float file.
+
+    families: of the baselines. images: in the test split, from which top1_se follows: the standard error of top1.
+    """
+    columns = ["family", "name", "latency_ms", "top1", "top1_se", "float_latency_ms", "float_top1"]
+    found = [("searched", name, metrics) for name, metrics in searched.items()]
+    found += [(families[name], name, metrics) for name, metrics in baselines.items()]
+    rows = [
+        {**metrics, "family": family, "name": name, "top1_se": standard_error(metrics["top1"], images)}
+        for family, name, metrics in found
     ]
-    return pd.DataFrame(rows, columns=["family", "name", *columns]).sort_values(["family", "latency_ms"], ignore_index=True)
+    return pd.DataFrame(rows, columns=columns).sort_values(["family", "latency_ms"], ignore_index=True)
 
 
 def uniform_archs(space: Space) -> dict[str, Arch]:
@@ -111,14 +128,19 @@ def training_cost(
 ) -> pd.DataFrame:
     """Device hours for 1 to `MOST_TARGETS` targets: once for all, and each network trained alone.
 
-    supernet: metrics of the stages that run once. each: of those that run for every target. alone: of baselines. Without
-    baselines there is no second column. Hours are of GPUs if any were used, otherwise of CPU cores.
+    supernet: metrics of the stages that run once. each: of those that run for every target. alone: of baselines.
+
+    Columns: once_for_all is everything, of which fine_tuning is for the targets one by one; each_alone is the training of the
+    networks that were kept, each_alone_sweep that with all learning rates. Without baselines, the last two are missing. unit:
+    hours are of GPUs if any were used, otherwise of CPU cores.
     """
     key = "gpu_hours" if any("gpu_hours" in metrics for metrics in supernet) else "cpu_core_hours"
     once = sum(metrics.get(key, 0.0) for metrics in supernet)
-    per_target = float(np.mean([metrics.get(key, 0.0) for metrics in each])) if each else 0.0
     targets = np.arange(1, MOST_TARGETS + 1)
-    table = pd.DataFrame({"targets": targets, "once_for_all": once + per_target * targets})
+    fine_tuning = targets * (float(np.mean([metrics.get(key, 0.0) for metrics in each])) if each else 0.0)
+    table = pd.DataFrame({"targets": targets, "once_for_all": once + fine_tuning, "fine_tuning": fine_tuning})
     if alone:
         table["each_alone"] = float(np.mean([metrics[key] for metrics in alone])) * targets
+        sweeps = [sum(attempt[key] for attempt in metrics["sweep"]) for metrics in alone]
+        table["each_alone_sweep"] = float(np.mean(sweeps)) * targets
     return table.assign(unit=key)

@@ -1,23 +1,25 @@
 """Makes a searched architecture a stand-alone network: fine-tunes it and checks the written file.
 
 Fine-tuning as in Once-for-All, section 4 (75 epochs there): the network starts from the super-network's weights and trains
-alone, taught by the full network. Training may be quantisation-aware, with the integer file's rounding (Jacob et al. 2018,
+alone, taught by a larger one. Training may be quantisation-aware, with the integer file's rounding (Jacob et al. 2018,
 https://arxiv.org/abs/1712.05877).
 """
 
 import copy
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
 
-from ofa_core.nn.network import LayerModule, Network
-from ofa_core.nn.weights import load_network, load_ranges, save_network
+from ofa_core.nn.network import LayerModule, Network, SuperNetwork
+from ofa_core.nn.weights import load_full, load_network, load_ranges, load_weights, save_network
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.observe import observe
 from ofa_core.quantization.params import Quantization
 from ofa_core.run.machine import MachineParams
 from ofa_core.space.arch import Arch
+from ofa_core.space.registry import get_space
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import Group
@@ -31,91 +33,87 @@ CALIBRATION_BATCH = 100
 """Images per batch."""
 
 
-def specialize_all(
-    start: Network,
-    evaluator: Evaluator,
-    full: Network,
-    params: SpecializeParams,
-    shared: TrainingParams,
-    machine: MachineParams,
-    *,
-    phase: str,
-    seed: int,
-    work: Path,
-    group: Group,
-) -> tuple[dict[Quantization, LayerModule], float]:
-    """One network per requested quantisation, post first, each from a copy of `start`; and the total training seconds."""
-    found, seconds = dict[Quantization, LayerModule](), 0.0
-    for kind in get_args(Quantization):
-        if params.quantization in (kind, "both"):
-            (work / kind).mkdir(exist_ok=True)
-            found[kind], spent = specialize(
-                copy.deepcopy(start), kind, evaluator, full, params, shared, machine,
-                phase=phase, seed=seed, work=work / kind, group=group,
-            )  # fmt: skip
-            seconds += spent
-    return found, seconds
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """What is the same for all networks of a run: images, teacher, parameters, processes.
 
-
-def specialize(
-    net: Network,
-    quantization: Quantization,
-    evaluator: Evaluator,
-    full: Network,
-    params: SpecializeParams,
-    shared: TrainingParams,
-    machine: MachineParams,
-    *,
-    phase: str,
-    seed: int,
-    work: Path,
-    group: Group,
-) -> tuple[LayerModule, float]:
-    """Fine-tunes a stand-alone network in place at its resolution, if asked to, and measures its batch norm statistics.
-
-    quantization: post trains in float, to be quantised afterwards, and returns the network itself. aware trains with the
-    integer file's rounding and fixed batch norm statistics, and returns the `FakeQuantized` around it. full: the teacher.
-    phase: equal names see equal images. Also returns the training seconds. The mode is eval.
+    evaluator: its train split is trained on. teacher: as `load_teacher` returns it. phase: equal names see equal images.
     """
-    net.to(group.device)
-    resolution, images = net.active[0].resolution, evaluator.train
-    module: LayerModule = net
-    if quantization == "aware":
-        calibration = evaluator.calibrate(net, resolution)
-        steps = _schedule(params, shared).steps(len(images) // shared.batch_size)
-        ranges = observe(net, list(calibration.split(CALIBRATION_BATCH)))
-        delay = round(params.delay * steps) * shared.accumulate
-        module = FakeQuantized(net, ranges, learn=params.ranges == "learned", delay=delay)
-    seconds = 0.0
-    if params.epochs:
-        seconds = fine_tune(
-            module, resolution, images, full, params, shared, machine, phase=phase, seed=seed, work=work, group=group
-        ).seconds
-    if quantization == "post":
-        evaluator.calibrate(net, resolution)
-    return module.eval(), seconds
+
+    evaluator: Evaluator
+    teacher: Network | None
+    params: SpecializeParams
+    shared: TrainingParams
+    machine: MachineParams
+    phase: str
+    seed: int
+    group: Group
+
+    def specialize_all(self, start: Network, work: Path) -> tuple[dict[Quantization, LayerModule], float]:
+        """One network per requested quantisation, post first, each from a copy of `start`; and the total training seconds.
+
+        work: a folder for checkpoints.
+        """
+        found, seconds = dict[Quantization, LayerModule](), 0.0
+        for kind in get_args(Quantization):
+            if self.params.quantization in (kind, "both"):
+                (work / kind).mkdir(exist_ok=True)
+                found[kind], spent = self.specialize(copy.deepcopy(start), kind, work / kind)
+                seconds += spent
+        return found, seconds
+
+    def specialize(self, net: Network, quantization: Quantization, work: Path) -> tuple[LayerModule, float]:
+        """Fine-tunes a stand-alone network in place at its resolution, if asked to, and measures its batch norm statistics.
+
+        quantization: post trains in float, to be quantised afterwards, and returns the network itself. aware trains with the
+        integer file's rounding and fixed batch norm statistics, and returns the `FakeQuantized` around it. Also returns the
+        training seconds. The mode is eval.
+        """
+        net.to(self.group.device)
+        resolution, params = net.active[0].resolution, self.params
+        module: LayerModule = net
+        if quantization == "aware":
+            calibration = self.evaluator.calibrate(net, resolution)
+            steps = self._schedule.steps(len(self.evaluator.train) // self.shared.batch_size)
+            ranges = observe(net, list(calibration.split(CALIBRATION_BATCH)))
+            delay = round(params.delay * steps) * self.shared.accumulate
+            module = FakeQuantized(net, ranges, learn=params.ranges == "learned", delay=delay)
+        seconds = self.fine_tune(module, work).seconds if params.epochs else 0.0
+        if quantization == "post":
+            self.evaluator.calibrate(net, resolution)
+        return module.eval(), seconds
+
+    def fine_tune(self, net: LayerModule, work: Path) -> Progress:
+        """Trains a stand-alone network in place at its resolution; returns the finished progress."""
+        objective = Objective.alone(self.shared.label_smoothing, self.shared.dropout, self.teacher, self.params.distill_weight)
+        return train(
+            net, self.evaluator.train, always(net), objective, self._schedule, self.shared, self.machine,
+            phase=self.phase, seed=self.seed, work=work, group=self.group,
+        )  # fmt: skip
+
+    @property
+    def _schedule(self) -> Schedule:
+        params = self.params
+        return Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=self.shared.final_lr)
 
 
-def fine_tune(
-    net: LayerModule,
-    resolution: int,
-    images: Images,
-    full: Network,
-    params: SpecializeParams,
-    shared: TrainingParams,
-    machine: MachineParams,
-    *,
-    phase: str,
-    seed: int,
-    work: Path,
-    group: Group,
-) -> Progress:
-    """Trains a stand-alone network in place at its resolution; returns the finished progress. full: the teacher."""
-    objective = Objective.alone(shared.label_smoothing, shared.dropout, full, params.distill_weight)
-    return train(
-        net, images, always(net), objective, _schedule(params, shared), shared, machine,
-        phase=phase, seed=seed, work=work, group=group,
-    )  # fmt: skip
+def load_teacher(
+    params: SpecializeParams, supernet: SuperNetwork, full: Path, shrunk: Path, evaluator: Evaluator, resolution: int
+) -> Network | None:
+    """The teacher that the parameters ask for, stand-alone and in eval mode. None: labels only, or nothing is trained.
+
+    full, shrunk: the super-network's weights before and after shrinking. They are loaded into `supernet`, which then holds
+    either. resolution: of the images it will see. The shrunk super-network's largest sub-network has batch norm statistics of
+    that resolution from `evaluator`; the full network has those it was trained with.
+    """
+    if not params.epochs or params.teacher == "none":
+        return None
+    if params.teacher == "full":
+        return load_full(full, supernet)
+    largest = get_space(**load_weights(shrunk, supernet)["space"]).largest(resolution)
+    supernet.set_active(largest)
+    evaluator.calibrate(supernet, resolution)
+    return supernet.extract(largest).eval()
 
 
 def save_checked(
@@ -161,7 +159,3 @@ def _score(path: Path, dataset: Path, split: str, threads: int) -> float:
     module = net if ranges is None else FakeQuantized(net, ranges)
     images = Images(dataset, split)
     return network_score(module, images.batches(arch.r, EVAL_BATCH), images.task)
-
-
-def _schedule(params: SpecializeParams, shared: TrainingParams) -> Schedule:
-    return Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=shared.final_lr)

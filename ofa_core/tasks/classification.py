@@ -73,6 +73,10 @@ class Classification(Task):
         right = answers == labels[:, None]  # (n, 5)
         return {"top1": float(right[:, 0].mean()), "top5": float(right.any(1).mean())}
 
+    def correct(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Whether the most probable class is the label."""
+        return answers[:, 0] == labels
+
     def agreement(self, a: np.ndarray, b: np.ndarray) -> float:
         """The share of images with the same most probable class."""
         return float((a[:, 0] == b[:, 0]).mean())

@@ -83,6 +83,10 @@ class Task(ABC):
         """Every score in `scores` (0..1) of the answers (n, ...) for images with these labels."""
 
     @abstractmethod
+    def correct(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Whether each answer is right, bool (n,). Where the first of `scores` is a share of images, this is its mean."""
+
+    @abstractmethod
     def agreement(self, a: np.ndarray, b: np.ndarray) -> float:
         """The share of images with equal answers. a, b: answers (n, ...)."""
 

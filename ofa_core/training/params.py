@@ -129,7 +129,7 @@ class PhaseParams:
     """The sub-networks of a step by role: largest and smallest of the phase (the sandwich rule of BigNAS), and middle, drawn at
     random. Any of them may be left out. Each has a resolution of its own, drawn at random."""
     teacher: Literal["none", "full", "largest"]
-    """Source of soft targets. full: the fixed full network. largest: each step's largest sub-network (in-place distillation)."""
+    """Source of soft targets. full: the fixed full network. largest: the step's largest sub-network (in-place distillation)."""
     epochs: Epochs
     """Passes over the train split; fractions are allowed."""
     warmup_epochs: Annotated[float, Field(ge=0)]
@@ -192,8 +192,8 @@ class ShrinkParams:
     """Progressive shrinking: phases that add smaller choices to the super-network step by step."""
 
     latency_table: str
-    """Path of the latency table for phases with draw: latency. With a table in git, training neither waits for a measurement nor
-    changes with it. build/latency/DEVICE.json: the device is measured first, and every new measurement trains anew."""
+    """Path of the latency table for phases with draw: latency. With a table in git, training neither waits for a measurement
+    nor changes with it. build/latency/DEVICE.json: the device is measured first, and every new measurement trains anew."""
     validate_epochs: Epochs
     """Epochs between measurements of the smallest, the middle and the largest sub-network on val while a phase trains."""
     last: str

@@ -1,6 +1,10 @@
-"""Stock networks, networks trained one by one, and their comparison in the stage compare."""
+"""Stock networks, and networks trained one by one with several learning rates."""
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,14 +14,13 @@ from ofa_core.baselines.params import StockParams, SubnetParams, TrainBaselinesP
 from ofa_core.baselines.training import baseline_layers, train_baselines
 from ofa_core.nn.network import Network
 from ofa_core.nn.weights import load_layers, load_network, save_layers
-from ofa_core.report.comparison import pareto, shrinking, training_cost, uniform_archs
-from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
-from ofa_core.run import files
 from ofa_core.space.stock import STOCK, stock_layers
+from ofa_core.training import loop
+from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
-from tests.small_training import MACHINE, SHARED, SPACE, fresh
+from tests.small_training import RARELY, SHARED, SPACE
 
 
 @pytest.mark.parametrize(
@@ -47,44 +50,121 @@ def test_stock_networks_for_small_images() -> None:
 
 
 PARAMS = TrainBaselinesParams(
-    epochs=1, warmup_epochs=0, lr=0.05,
+    epochs=1, warmup_epochs=0, lrs=(0.02, 0.05),
     networks={"stock": StockParams(family="mobilenet_v3_small", width_mult=0.25, total_stride=8, resolution=20)},
     subnets={"alone": SubnetParams(kernel_size=3, depth=2, expand_ratio=3, resolution=24)},
 )  # fmt: skip
 
 
-def test_baselines_are_trained_once(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage killed after the first network does not train it again."""
-    evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), 64, seed=0)
-    networks = baseline_layers(PARAMS, SPACE, 10)
-    assert networks["alone"] == SPACE.layers(SPACE.smallest(24), 10)
-    (tmp_path / "work").mkdir()
-    real, trained = baselines.train, []
+def evaluator_of(dataset: Path) -> Evaluator:
+    return Evaluator(Images(dataset, "train"), Images(dataset, "val"), 64, seed=0)
 
-    def counted(*args: object, **more: object) -> object:
-        if trained == ["stock"] and more["phase"] == "alone":
-            trained.append("killed")
+
+def run(dataset: Path, out: Path, params: TrainBaselinesParams = PARAMS, seed: int = 0) -> dict[str, dict[str, Any]]:
+    return train_baselines(
+        baseline_layers(params, SPACE, 10), evaluator_of(dataset), params, SHARED, RARELY, out, seed=seed, work=out / "work",
+        group=ALONE,
+    )  # fmt: skip
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, after: Callable[[str, float, Progress], None]) -> list[tuple[str, float]]:
+    """Name and learning rate of each training, in order. after: is called with both and the progress of a finished one."""
+    real, trained = baselines.train, list[tuple[str, float]]()
+
+    def spied(*args: Any, **more: Any) -> Progress:
+        trained.append((more["phase"], args[4].lr))
+        progress = real(*args, **more)
+        after(*trained[-1], progress)
+        return progress
+
+    monkeypatch.setattr(baselines, "train", spied)
+    return trained
+
+
+def test_the_best_rate_on_val_is_kept_and_nothing_trained_twice(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage killed in the third training repeats that one alone."""
+    kills = [("alone", 0.05)]
+
+    def kill(name: str, lr: float, progress: Progress) -> None:
+        if (name, lr) in kills:
+            kills.remove((name, lr))
             raise KeyboardInterrupt
-        trained.append(str(more["phase"]))
-        return real(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(baselines, "train", counted)
-
-    def run() -> dict[str, dict[str, float]]:
-        return train_baselines(
-            networks, evaluator, PARAMS, SHARED, MACHINE, tmp_path, seed=0, work=tmp_path / "work", group=ALONE
-        )
-
+    trained = spy(monkeypatch, kill)
     with pytest.raises(KeyboardInterrupt):
-        run()
-    metrics = run()
-    assert trained == ["stock", "killed", "alone"]
+        run(dataset, tmp_path)
+    metrics = run(dataset, tmp_path)
+    assert trained == [("stock", 0.05), ("stock", 0.02), ("alone", 0.05), ("alone", 0.05), ("alone", 0.02)]
+    networks, evaluator = baseline_layers(PARAMS, SPACE, 10), evaluator_of(dataset)
+    assert PARAMS.families == {"stock": "mobilenet_v3_small", "alone": "alone"}
+    assert networks["alone"] == SPACE.layers(SPACE.smallest(24), 10)
     for name, layers in networks.items():
+        found = metrics[name]
+        assert [attempt["lr"] for attempt in found["sweep"]] == [0.05, 0.02]
+        best = max(found["sweep"], key=lambda attempt: attempt["top1"])
+        assert {key: found.get(key, 0) for key in best} == best  # rollbacks: none
         net = load_layers(tmp_path / f"{name}.safetensors")
         assert net.active == layers
-        assert evaluator.score(net, layers[0].resolution) == metrics[name]["top1"]
-        assert metrics[name]["cpu_core_hours"] > 0
-        assert metrics[name]["params"] == sum(layer.params for layer in layers)
+        assert evaluator.score(net, layers[0].resolution) == found["top1"]
+        assert found["cpu_core_hours"] > 0
+        assert found["params"] == sum(layer.params for layer in layers)
+    assert len({attempt["top1"] for found in metrics.values() for attempt in found["sweep"]}) > 1  # there was a choice
+
+
+def test_rates_start_from_the_same_weights_and_seeds_from_others(dataset: Path, tmp_path: Path) -> None:
+    """A rate's network is the same whatever else is in the sweep."""
+    one = replace(PARAMS, networks={}, lrs=(0.02,))
+    alone, swept, other = (tmp_path / name for name in ("alone", "swept", "other"))
+    run(dataset, alone, one)
+    run(dataset, swept, replace(one, lrs=(0.02, 0.05)))
+    run(dataset, other, one, seed=1)
+    contents = [(folder / "work/alone/lr_0.02/net.safetensors").read_bytes() for folder in (alone, swept, other)]
+    assert contents[0] == contents[1] != contents[2]
+
+
+@pytest.mark.parametrize(
+    ("spikes", "tried", "kept"),
+    [
+        ({0.05}, [0.05, 0.02], 0.02),
+        ({0.02}, [0.05, 0.02, 0.01], None),
+        ({0.05, 0.02, 0.01}, [0.05, 0.02, 0.01, 0.005], 0.005),
+    ],
+)
+def test_a_spike_is_trained_again_and_not_kept(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spikes: set[float], tried: list[float], kept: float | None
+) -> None:
+    """The loss of a rate in `spikes` is not a number at one step, so the loop goes back to its checkpoint."""
+    params, real = replace(PARAMS, networks={}), loop._gradients
+    seen = set[float]()
+    rates = spy(monkeypatch, lambda name, lr, progress: None)
+
+    def spoilt(*args: Any) -> torch.Tensor:
+        loss, lr = real(*args), rates[-1][1]
+        if lr in spikes - seen:
+            seen.add(lr)
+            return loss * float("nan")
+        return loss
+
+    monkeypatch.setattr(loop, "_gradients", spoilt)
+    found = run(dataset, tmp_path, params)["alone"]
+    assert [attempt["lr"] for attempt in found["sweep"]] == tried
+    assert {attempt["lr"] for attempt in found["sweep"] if attempt["rollbacks"]} == spikes
+    assert found["lr"] not in spikes
+    assert kept is None or found["lr"] == kept
+
+
+def test_a_network_that_always_spikes_is_one_line(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spike(name: str, lr: float, progress: Progress) -> None:
+        progress.rollbacks = 1
+
+    rates = spy(monkeypatch, spike)
+    message = "train_baselines.lrs: alone: the loss spikes with every rate down to 0.0025"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        run(dataset, tmp_path, replace(PARAMS, networks={}))
+    assert [lr for _, lr in rates] == [0.05, 0.02, 0.01, 0.005, 0.0025]
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_files_of_layers_and_of_spaces_are_told_apart(tmp_path: Path) -> None:
@@ -96,6 +176,12 @@ def test_files_of_layers_and_of_spaces_are_told_apart(tmp_path: Path) -> None:
     assert load_layers(path).active == SPACE.layers(SPACE.smallest(20), 10)
 
 
+def test_rates_are_checked() -> None:
+    for lrs in ((0.1, 0.05), (0.1, 0.1)):
+        with pytest.raises(ValueError, match=r"lrs: \[0\.1, .*\] is not ascending"):
+            replace(PARAMS, lrs=lrs)
+
+
 def test_wrong_sub_networks_are_named() -> None:
     for wrong, message in (
         (SubnetParams(kernel_size=4, depth=2, expand_ratio=3, resolution=24), "kernel_size: 4: allowed are 3, 5, 7"),
@@ -105,38 +191,6 @@ def test_wrong_sub_networks_are_named() -> None:
             wrong.arch(SPACE)
     with pytest.raises(ValueError, match=r"subnets.a: a network has this name already"):
         TrainBaselinesParams(
-            epochs=1, warmup_epochs=0, lr=0.1,
+            epochs=1, warmup_epochs=0, lrs=(0.1,),
             networks={"a": PARAMS.networks["stock"]}, subnets={"a": PARAMS.subnets["alone"]},
         )  # fmt: skip
-
-
-def test_tables_and_plots(dataset: Path, tmp_path: Path) -> None:
-    measured = {"latency_ms": 0.2, "top1": 0.9, "float_latency_ms": 0.3, "float_top1": 0.91}
-    points = pareto({"fast": measured}, {"v2": measured | {"latency_ms": 0.1}}, {"v2": "mobilenet_v2"})
-    assert list(points["family"]) == ["mobilenet_v2", "searched"]
-
-    archs = uniform_archs(SPACE)
-    assert list(archs.values())[::2] == [SPACE.smallest(24), SPACE.largest(24)]
-    on_test, on_val = (Evaluator(Images(dataset, "train"), Images(dataset, split), 64, seed=0) for split in ("test", "val"))
-    shrunk = fresh(1)
-    on_val.subnet_score(shrunk, archs["middle"])
-    worth = shrinking(fresh(0), shrunk, archs, {"middle": shrunk.extract(archs["middle"]).eval()}, on_test, on_val)
-    assert list(worth["name"]) == ["smallest", "middle", "largest"]
-    assert worth["alone"].notna().tolist() == [False, True, False]
-    for suffix, split in (("", "test"), ("_val", "val")):
-        assert worth[f"alone{suffix}"][1] == worth[f"shrunk{suffix}"][1]  # the same network, here
-        right = worth[f"cut{suffix}"] * len(Images(dataset, split))
-        assert right.tolist() == pytest.approx(right.round().tolist())
-
-    stages = [{"cpu_core_hours": 2.0}, {"cpu_core_hours": 1.0}]
-    hours = training_cost(stages, [{"cpu_core_hours": 0.5}], [{"cpu_core_hours": 1.0}, {"cpu_core_hours": 2.0}])
-    assert hours[hours["targets"] == 4].iloc[0][["once_for_all", "each_alone"]].tolist() == [3 + 4 * 0.5, 4 * 1.5]
-    assert "each_alone" not in training_cost(stages, [], [])
-    assert training_cost([{"gpu_hours": 2.0}], [], [])["unit"].iloc[0] == "gpu_hours"
-
-    for name, plot, table in (("p", plot_pareto, points), ("s", plot_shrinking, worth), ("c", plot_cost, hours)):
-        paths = [tmp_path / f"{name}{i}.svg" for i in range(2)]
-        for path in paths:
-            plot(path, table)
-        assert files.md5(paths[0]) == files.md5(paths[1])
-        assert b"<svg" in paths[0].read_bytes()

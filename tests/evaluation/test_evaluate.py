@@ -9,7 +9,7 @@ import torch
 from ofa_core.convert.network import tf_network
 from ofa_core.convert.tflite import convert_float
 from ofa_core.evaluation import evaluate as evaluation
-from ofa_core.evaluation.evaluate import measure, score
+from ofa_core.evaluation.evaluate import correct, measure, score
 from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.nn import build_supernet
 from ofa_core.nn.inputs import to_input
@@ -33,6 +33,7 @@ def test_score_counts_every_image_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert score(path, images, ranked[:, 1], task) == {"top1": 0.0, "top5": 1.0}
     assert score(path, images, ranked[:, 5], task) == {"top1": 0.0, "top5": 0.0}
     mixed = np.where(np.arange(23) < 7, ranked[:, 0], ranked[:, 5])
+    assert correct(path, images, mixed, task).tolist() == [True] * 7 + [False] * 16
     found = measure({"float": path}, images, mixed, EvaluateParams(threads=1, instances=1, milliseconds=1), task)
     assert found["float_top1"] == pytest.approx(7 / 23)
     assert found["float_latency_ms"] > 0

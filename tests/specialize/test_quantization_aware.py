@@ -1,6 +1,5 @@
 """Quantisation-aware training: it resumes exactly, saves ranges with its weights, and export picks the better network."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,36 +13,26 @@ from ofa_core.nn.network import LayerModule
 from ofa_core.nn.weights import load_network, load_ranges, save_network
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.params import Quantization
-from ofa_core.run.params import parse
 from ofa_core.runtime.tflite import TFLiteModel
-from ofa_core.specialize.fine_tuning import saved_score, specialize
-from ofa_core.specialize.params import SpecializeParams
+from ofa_core.specialize.fine_tuning import saved_score
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import TrainingState
-from ofa_core.training.distributed import ALONE
-from ofa_core.training.evaluation import Evaluator, network_score
+from ofa_core.training.evaluation import network_score
 from ofa_core.training.images import Images
 from tests.convert.test_network import conversion
-from tests.small_training import MACHINE, RARELY, SHARED, SPACE, fresh, state_bytes
+from tests.small_training import MACHINE, RARELY, SPACE, fresh, state_bytes
+from tests.specialize.test_fine_tuning import ARCH, tuning_of
 
-ARCH = SPACE.smallest(20)
-PARAMS = SpecializeParams(
-    max_top1_change=0.001, epochs=1, warmup_epochs=0, lr=0.02, distill_weight=1.0, quantization="both", delay=0.3,
-    ranges="learned",
-)  # fmt: skip
 ORIGIN = {"space": {"name": SPACE.name, "width_mult": SPACE.width_mult}, "num_classes": 10}
 
 
 def run(dataset: Path, work: Path, quantization: Quantization = "aware", **changes: object) -> LayerModule:
     """A sub-network of a barely trained super-network, specialised."""
-    images, net = Images(dataset, "train"), fresh()
-    evaluator = Evaluator(images, Images(dataset, "val"), SHARED.bn_images, 0)
-    full, alone = net.extract(SPACE.largest()).eval(), net.extract(ARCH)
+    net = fresh()
+    tuning = tuning_of(dataset, net.extract(SPACE.largest()).eval(), **changes)
+    tuning = replace(tuning, machine=RARELY if quantization == "post" else MACHINE)
     work.mkdir(exist_ok=True)
-    params, machine = replace(PARAMS, **changes), RARELY if quantization == "post" else MACHINE
-    return specialize(
-        alone, quantization, evaluator, full, params, SHARED, machine, phase="demo", seed=0, work=work, group=ALONE
-    )[0]  # fmt: skip
+    return tuning.specialize(net.extract(ARCH), quantization, work)[0]
 
 
 @pytest.mark.parametrize("ranges", ["learned", "observed"])
@@ -123,20 +112,6 @@ def test_foreign_files_are_one_clear_line(tmp_path: Path) -> None:
     save_network(path, net, ARCH, ORIGIN, {"first_conv": "wide"})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=r"aware\.safetensors: ranges: not pairs of numbers$"):
         load_ranges(path)
-
-
-def test_parameters_are_checked() -> None:
-    good = {"max_top1_change": 0.001, "epochs": 1, "warmup_epochs": 0, "lr": 0.1, "distill_weight": 1}
-    good |= {"quantization": "both", "delay": 0.5, "ranges": "learned"}
-    assert parse(SpecializeParams, good, "specialize").delay == 0.5
-    for change, message in (
-        ({"quantization": "int4"}, "specialize.quantization: 'int4': input should be 'post', 'aware' or 'both'"),
-        ({"delay": 1}, "specialize.delay: 1: input should be less than 1"),
-        ({"ranges": "guessed"}, "specialize.ranges: 'guessed': input should be 'observed' or 'learned'"),
-        ({"epochs": 0}, "specialize.quantization: both needs epochs to train for, not 0"),
-    ):
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-            parse(SpecializeParams, good | change, "specialize")
 
 
 def test_the_network_inside_stays_an_ordinary_one(dataset: Path, tmp_path: Path) -> None:

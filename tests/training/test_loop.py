@@ -18,16 +18,14 @@ from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.run import files
 from ofa_core.space.layer_sums import LayerSum
 from ofa_core.space.registry import get_space
-from ofa_core.specialize.fine_tuning import fine_tune, saved_score
-from ofa_core.specialize.params import SpecializeParams
+from ofa_core.specialize.fine_tuning import saved_score
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import Progress
-from ofa_core.training.distributed import ALONE
 from ofa_core.training.ema import MovingAverage
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images, TrainStream
 from ofa_core.training.loop import Schedule, Validation
-from ofa_core.training.metrics import at_extremes, cost
+from ofa_core.training.metrics import at_extremes
 from ofa_core.training.monitor import Live
 from ofa_core.training.shrinking import corners, full_part, latency_draw, phase_objective, sort_for_phase
 from tests.conftest import shared_data
@@ -271,41 +269,6 @@ def test_bfloat16_learns(dataset: Path, tmp_path: Path) -> None:
     ).history
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert {value.dtype for value in net.parameters()} == {torch.float32}
-
-
-def test_fine_tuning_improves_a_sub_network(dataset: Path, tmp_path: Path) -> None:
-    """A sub-network of a barely trained super-network learns the train images when it trains alone."""
-    images, net, arch = Images(dataset, "train"), fresh(), SPACE.smallest(20)
-    full = net.extract(SPACE.largest()).eval()
-    alone = net.extract(arch)
-    others = state_bytes(net)
-    params = SpecializeParams(
-        max_top1_change=0.001,
-        epochs=10,
-        warmup_epochs=0,
-        lr=0.05,
-        distill_weight=0.0,
-        quantization="post",
-        delay=0.0,
-        ranges="learned",
-    )
-    progress = fine_tune(
-        alone,
-        arch.r,
-        images,
-        full,
-        params,
-        SHARED,
-        RARELY,
-        phase="x",
-        seed=0,
-        work=tmp_path,
-        group=ALONE,
-    )
-    assert progress.history[-1]["loss"] < 0.8 * progress.history[0]["loss"]
-    assert 0 < progress.seconds < 600
-    assert cost(3600.0, ALONE) == {"cpu_core_hours": torch.get_num_threads()}
-    assert state_bytes(net) == others
 
 
 def test_a_line_an_epoch(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

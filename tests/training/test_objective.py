@@ -1,6 +1,6 @@
 """The loss of a step, pinned: its gradients equal those of a reference written out here, in every mode.
 
-The reference uses logarithms of probabilities by hand, one stand-alone copy of a sub-network at a time. All in double precision.
+The reference takes logarithms of probabilities by hand. All in double precision.
 """
 
 import itertools
@@ -88,7 +88,9 @@ def assert_equal(ours: list[Tensor], theirs: list[Tensor]) -> None:
         ("largest", {"largest": (1, 0), "middle": (0, 1), "smallest": (0.25, 0.75)}),
     ],
 )
-def test_gradients(teacher: str | None, weights: dict[str, tuple[float, float]], regularised: tuple[str, ...], mean: bool) -> None:
+def test_gradients(
+    teacher: str | None, weights: dict[str, tuple[float, float]], regularised: tuple[str, ...], mean: bool
+) -> None:
     net, other = fresh().double().train(), fresh(5).extract(SPACE.largest()).double().eval()
     generator = torch.Generator().manual_seed(3)
     images = {r: torch.randn(8, 3, r, r, generator=generator, dtype=torch.float64) for r in (20, 24)}
