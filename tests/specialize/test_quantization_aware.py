@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from ofa_core.quantization.params import Quantization
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.specialize.fine_tuning import saved_score
 from ofa_core.training import loop
-from ofa_core.training.checkpoint import TrainingState
 from ofa_core.training.evaluation import network_score
 from ofa_core.training.images import Images
 from tests.convert.test_network import conversion
@@ -50,13 +50,14 @@ def test_it_learns_and_resumes_exactly(dataset: Path, tmp_path: Path, monkeypatc
         assert whole.high_shift.abs().max() > 0
 
     update, steps = loop._update, 0
+    monkeypatch.setattr(loop, "HISTORY_STEPS", 2)  # checkpoints are written between rows
 
-    def killed(state: TrainingState, rate: float) -> None:
+    def killed(*args: Any) -> None:
         nonlocal steps
         steps += 1
         if steps == passes // 2:
             raise KeyboardInterrupt
-        update(state, rate)
+        update(*args)
 
     monkeypatch.setattr(loop, "_update", killed)
     with pytest.raises(KeyboardInterrupt):
