@@ -3,9 +3,9 @@
     python -m benchmarks.search [--data ../shared/data/ofa] [--seeds 5] [--effort normal] [--rounds 3] [--generations 500]
 
 The first part runs the published settings (population 100, 500 generations, about 50,000 evaluations) three times, interleaved:
-on arrays (`benchmarks.published_evolution`), and with two straightforward versions of the published code. The plain loop passes one architecture
-at a time through `LatencyTable.predict` and the predictor. The tuned loop keeps the latencies of blocks in dictionaries and
-passes a whole population through the perceptron. Times are CPU seconds.
+on arrays (`benchmarks.published_evolution`), and with two straightforward versions of the published code. The plain loop passes
+one architecture at a time through `LatencyTable.predict` and the predictor. The tuned loop keeps the latencies of blocks in
+dictionaries and passes a whole population through the perceptron. Times are CPU seconds.
 
 The second part runs our search at seven budgets with several seeds.
 """
