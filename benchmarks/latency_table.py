@@ -30,14 +30,14 @@ from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
 
 CLASSES = 1000
-PLACES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
-"""Budgets of the searched networks, as fractions from the fastest (0) to the slowest (1) network's latency."""
+PLACES = (0.07, 0.15, 0.3, 0.45, 0.55, 0.65, 0.8, 0.9)
+"""Budgets of the searched networks, as fractions from the fastest (0) to the slowest (1) network's latency, by equal ratios."""
 
 
 def winners(space: Space, predictor: Predictor, table: LatencyTable) -> list[Arch]:
     """The distinct networks that the search finds at `PLACES`."""
     lowest, highest = cost_range(space, AdditiveCost.latency(space, table, space.resolutions))
-    budgets = [lowest + place * (highest - lowest) for place in PLACES]
+    budgets = [lowest * (highest / lowest) ** place for place in PLACES]
     return list(dict.fromkeys(search(space, predictor, table, budget_ms=budget).arch for budget in budgets))
 
 

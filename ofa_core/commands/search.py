@@ -17,7 +17,7 @@ BUDGETS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `ofa search --help`."""
-    from ofa_core.search.choices import Effort, Engine
+    from ofa_core.search.choices import Effort
     from ofa_core.space.registry import SPACES
 
     add = parser.add_argument
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resolutions", type=int, nargs="+", metavar="R", help="default: the table's, or the space's")
     add("--num-classes", type=int, default=1000, metavar="N", help="for --macs and --params (default: %(default)s)")
     add("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
-    add("--engine", choices=get_args(Engine), default="evolution", help="how to search (default: %(default)s)")
     add("--effort", choices=get_args(Effort), default="normal", help="high takes ten times as long (default: %(default)s)")
+    add("--candidates", type=int, default=1, metavar="K", help="list the K best networks in --json (default: %(default)s)")
     add("--deviations", type=float, default=0.0, metavar="K",
         help="maximise top-1 less K of its deviations (default: %(default)s)")  # fmt: skip
     add("--front", type=Path, metavar="CSV", help="write the Pareto front of every table")
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> Output:
     from ofa_core.commands import search_request
 
     [quantity] = (name for name in BUDGETS if getattr(args, name) is not None)
-    shared = ("predictor", "space", "width_mult", "resolutions", "seed", "engine", "effort", "deviations", "num_classes")
+    shared = ("predictor", "space", "width_mult", "resolutions", "seed", "effort", "deviations", "candidates", "num_classes")
     fields = {name: getattr(args, name) for name in shared}
     request = search_request.Request(quantity=quantity, limits=getattr(args, quantity), tables=args.table, **fields)
     rows = search_request.answer(request, args.front, lambda steps: tqdm(steps, leave=False, disable=None))

@@ -35,9 +35,9 @@ class Request:
     width_mult: float | None = None
     resolutions: Sequence[int] | None = None
     seed: int = 0
-    engine: str = "evolution"
     effort: str = "normal"
     deviations: float = 0.0
+    candidates: int = 1
     num_classes: int = 1000
 
 
@@ -48,6 +48,8 @@ def answer(
 
     Raises ValueError, one line, for anything wrong with the request or a file.
     """
+    if request.candidates < 1:
+        raise ValueError(f"--candidates: {request.candidates} is less than 1")
     if not request.predictor.is_file():
         raise ValueError(f"{request.predictor}: no such file")
     published = is_official(request.predictor)  # takes seconds to load; an impossible budget should not wait for it
@@ -72,7 +74,7 @@ def answer(
     }
     check_budgets(space, costs, targets)
     fleet = Fleet(space, AccuracyPredictor.load(request.predictor), costs, request.seed, request.deviations)
-    found = fleet.search(targets, request.engine, request.effort, progress)
+    found = fleet.search(targets, request.effort, request.candidates, progress)
     rows = []
     for name, compared in found.items():
         head = {"device": targets[name].device, "budget": targets[name].limit, "quantity": request.quantity}
@@ -93,7 +95,6 @@ def text(rows: list[dict[str, Any]]) -> str:
             f"predicted ({unit})": f"{row['cost']:.4g}" if unit == "ms" else f"{row['cost']:.0f}",
             "top-1": f"{row['predicted_top1']:.2%}",
             "random search": f"{row['random_search_top1']:.2%}",
-            "estimated gap": "none, proven" if row["proven"] else _points(row["estimated_gap"]),
             "r": row["arch"]["r"],
             "M MACs": f"{row['macs'] / 1e6:.0f}",
             "evaluations": row["evaluations"],
@@ -106,10 +107,6 @@ def text(rows: list[dict[str, Any]]) -> str:
         genes = " ".join(f"{field} {arch[field]}" for field in ("d", "ks", "e", "w") if arch.get(field) is not None)
         lines.append(f"{row['device']} {row['budget']:g} {unit}: r {arch['r']} {genes}")
     return "\n".join(lines)
-
-
-def _points(gap: float | None) -> str:
-    return "-" if gap is None else f"{100 * gap:.2f} points"
 
 
 def _named(argument: str) -> tuple[str, Path]:

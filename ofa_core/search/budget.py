@@ -19,8 +19,8 @@ ARGUMENTS = {"latency_ms": "budget_ms", "macs": "macs", "params": "params"}
 class Predictor(Protocol):
     """What the search needs of an accuracy predictor.
 
-    Optional methods, used if present: `slopes(codes, resolutions)` as in `OfficialPredictor`, and `stage_values(resolution)` as
-    in `AdditivePredictor`. A lower bound needs `interval(archs, coverage)` as in `AccuracyPredictor`.
+    Used if present: `slopes(codes, resolutions)` as in `OfficialPredictor`. A lower bound needs `interval(archs, coverage)` as
+    in `AccuracyPredictor`.
     """
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:

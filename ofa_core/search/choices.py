@@ -2,6 +2,5 @@
 
 from typing import Literal
 
-Engine = Literal["evolution", "exact", "published"]
 Effort = Literal["normal", "high"]
 Objective = Literal["top1", "int8_top1", "lower_bound"]

@@ -1,34 +1,31 @@
-"""`search`: the best sub-network within a budget, by one of the engines. Random search is the baseline to beat."""
+"""`search`: the best sub-networks within a budget. Random search is the baseline to beat."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ofa_core.search.additive_cost import AdditiveCost, Table
 from ofa_core.search.budget import Budget, Objective, Predictor
-from ofa_core.search.choices import Engine
-from ofa_core.search.evolution import EFFORTS, PUBLISHED, Settings, evolve
-from ofa_core.search.exact import fit_additive, search_exactly
+from ofa_core.search.evolution import EFFORTS, Settings, evolve
+from ofa_core.search.moves import random_members
 from ofa_core.search.problem import Members, Problem
-from ofa_core.search.published import published_evolution, random_members
+from ofa_core.search.slopes import linear_slopes
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 
-ENGINES = get_args(Engine)
-SLOPE_SAMPLES = 600
-"""Number of random sub-networks to fit slopes to, if the predictor has no slopes."""
+PER_STRATUM = 5
+"""Most candidates of one resolution and depth vector, as long as there are others."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchResult:
-    """The best architecture found.
+class Candidate:
+    """A network within the budget.
 
     accuracy: predicted top-1 (0..1). latency_ms: predicted, None without a table. cost: the limited quantity, in its unit.
-    objective: the maximised value. evaluations: calls of the predictor; slopes count as two. seconds: wall time.
-    proven: this predictor rates no sub-network within the budget higher.
+    objective: the maximised value.
     """
 
     arch: Arch
@@ -36,9 +33,19 @@ class SearchResult:
     latency_ms: float | None
     cost: float
     objective: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult(Candidate):
+    """The best architecture found.
+
+    candidates: the best distinct architectures, best first; the first is this one. evaluations: calls of the predictor;
+    slopes count as two. seconds: wall time.
+    """
+
+    candidates: tuple[Candidate, ...]
     evaluations: int
     seconds: float
-    proven: bool = False
 
 
 def search(
@@ -51,22 +58,18 @@ def search(
     params: float | None = None,
     seed: int = 0,
     resolutions: Sequence[int] | None = None,
-    engine: str = "evolution",
     effort: str = "normal",
     deviations: float = 0.0,
-    population: int | None = None,
-    generations: int | None = None,
+    candidates: int = 1,
     num_classes: int = 1000,
 ) -> SearchResult:
     """The most accurate sub-network within a budget. Give exactly one of budget_ms, macs and params.
 
     table: may be None for a budget of MACs or parameters.
     resolutions: the input resolutions to choose from. Default: those of the space.
-    engine: "evolution" works with any predictor. "exact" gives the proven optimum of a predictor that is additive over stages;
-      for other predictors, that of an additive fit. "published" is the evolution of the Once-for-All code.
-    effort: "normal" takes about half a second with the official predictor, "high" a few seconds. For "evolution" only.
+    effort: "normal" takes about half a second with the official predictor, "high" a few seconds.
     deviations: k. The objective is the predicted top-1 minus k standard deviations (half the width of a 68 % interval).
-    population, generations: override those of the effort. For "published" the defaults are 100 and 500.
+    candidates: number of distinct networks in `SearchResult.candidates`; fewer if the budget allows fewer.
 
     Equal arguments give equal results. Raises ValueError at once if no network meets the budget; the message gives the
     reachable range. Raises KeyError if the table lacks a layer.
@@ -75,9 +78,8 @@ def search(
     budget = Budget.one_of(latency_ms=budget_ms, macs=macs, params=params)
     cost = budget.cost(space, table, resolutions or space.resolutions, num_classes)
     problem = budget.problem(space, Objective(space, predictor, deviations), cost)
-    settings = settings_of(engine, effort, population, generations)
-    best, proven = improve(problem, predictor, np.random.default_rng(seed), engine, settings, deviations)
-    return result(problem, best, predictor, table, time.perf_counter() - started, proven)
+    best = improve(problem, predictor, np.random.default_rng(seed), settings_of(effort), deviations)
+    return result(problem, best, predictor, table, candidates, time.perf_counter() - started)
 
 
 def random_search(
@@ -100,67 +102,54 @@ def random_search(
     cost = budget.cost(space, table, resolutions or space.resolutions, num_classes)
     problem = budget.problem(space, Objective(space, predictor, deviations), cost)
     members = random_members(problem, evaluations, np.random.default_rng(seed))
-    return result(problem, problem.select(members, 1, 1), predictor, table, time.perf_counter() - started)
+    return result(problem, members, predictor, table, 1, time.perf_counter() - started)
 
 
-def settings_of(engine: str, effort: str, population: int | None = None, generations: int | None = None) -> Settings:
-    """The settings of an engine and effort. Raises ValueError if either is unknown."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine: {engine!r} is not one of {', '.join(ENGINES)}")
+def settings_of(effort: str) -> Settings:
+    """The settings of an effort. Raises ValueError if it is unknown."""
     if effort not in EFFORTS:
         raise ValueError(f"effort: {effort!r} is not one of {', '.join(EFFORTS)}")
-    settings = PUBLISHED if engine == "published" else EFFORTS[effort]
-    if population is not None:
-        settings = replace(settings, population=population, children=population)
-    return settings if generations is None else replace(settings, generations=generations)
+    return EFFORTS[effort]
 
 
 def improve(
     problem: Problem,
     predictor: Any,
     rng: np.random.Generator,
-    engine: str,
     settings: Settings,
     deviations: float = 0.0,
     known: Members | None = None,
-) -> tuple[Members, bool]:
-    """The members that the engine finds, best first, and whether the first is proven. known: members of other searches."""
-    own = predictor if deviations == 0 else None  # slopes and stage values describe the mean only
-    if engine == "exact":
-        return search_exactly(problem, own, rng)
-    if engine == "published":
-        return published_evolution(problem, settings.population, settings.generations, rng), False
-    use_slopes(problem, own, rng)
-    return evolve(problem, settings, rng, known), False
-
-
-def use_slopes(problem: Problem, predictor: Any, rng: np.random.Generator) -> None:
-    """Sets the problem's slopes: the predictor's, or else those of an additive fit to the objective."""
-    if hasattr(predictor, "slopes"):
+) -> Members:
+    """The members that the evolution finds, best first. known: members of other searches."""
+    if deviations == 0 and hasattr(predictor, "slopes"):  # its slopes describe the mean only
         problem.slopes, problem.slope_price = predictor.slopes, 2
     else:
-        problem.slopes, problem.slope_price = fit_additive(problem, SLOPE_SAMPLES, rng, pairs=False).slopes, 0
+        problem.slopes, problem.slope_price = linear_slopes(problem, rng), 0
+    return evolve(problem, settings, rng, known)
 
 
 def result(
-    problem: Problem, best: Members, predictor: Predictor, table: Table | None, seconds: float, proven: bool = False
+    problem: Problem, members: Members, predictor: Predictor, table: Table | None, candidates: int, seconds: float
 ) -> SearchResult:
-    """The first member of `best` as a `SearchResult`."""
-    first = best.take(slice(0, 1))
-    codes, resolutions = problem.codes(first.options, first.stratum), problem.resolution[first.stratum]
-    cost = float(problem.cost_of(first.options, first.stratum)[0])
-    latency = None
+    """The best of the members, and the `candidates` best ones, as a `SearchResult`."""
+    spread = problem.select(members, candidates, PER_STRATUM)
+    if len(spread.value) < candidates:
+        spread = problem.select(members, candidates, candidates)
+    codes, resolutions = problem.codes(spread.options, spread.stratum), problem.resolution[spread.stratum]
+    costs, latencies = problem.cost_of(spread.options, spread.stratum), None
     if problem.cost.quantity == "latency_ms":
-        latency = cost
+        latencies = costs
     elif table is not None:
-        latency = float(AdditiveCost.latency(problem.space, table, resolutions.tolist()).of_codes(codes, resolutions)[0])
-    return SearchResult(
-        arch=problem.space.decode(codes, resolutions)[0],
-        accuracy=float(predictor.predict_codes(codes, resolutions)[0]),
-        latency_ms=latency,
-        cost=cost,
-        objective=float(first.value[0]),
-        evaluations=problem.evaluations,
-        seconds=seconds,
-        proven=proven,
-    )
+        latencies = AdditiveCost.latency(problem.space, table, resolutions.tolist()).of_codes(codes, resolutions)
+    accuracies, archs = predictor.predict_codes(codes, resolutions), problem.space.decode(codes, resolutions)
+    found = [
+        Candidate(
+            arch=arch,
+            accuracy=float(accuracies[i]),
+            latency_ms=None if latencies is None else float(latencies[i]),
+            cost=float(costs[i]),
+            objective=float(spread.value[i]),
+        )
+        for i, arch in enumerate(archs)
+    ]
+    return SearchResult(**vars(found[0]), candidates=tuple(found), evaluations=problem.evaluations, seconds=seconds)

@@ -1,156 +1,127 @@
-"""Engine `evolution`: a search for any predictor, deterministic for a seed, with a fixed number of evaluations.
+"""The search: an evolution for any predictor, deterministic for a seed, with a fixed number of evaluations.
 
-Once-for-All evolves one population with random mutation and crossover (appendix A). This engine does more:
+Once-for-All evolves one population with random mutation and crossover (appendix A). This search differs in two ways:
 
-* Each stratum (a resolution and a depth vector) starts with one network.
-* All networks climb by Lagrangian steps along the predictor's slopes.
-* The best networks of many strata are crossed over, and their children climb too.
-* At the end the best are polished by exact changes of two units at once.
-
-An evolutionary algorithm with local search is called memetic (Moscato, 1989).
-
-With effort `high`, the most promising strata are then searched separately. Each round searches fewer strata for longer
-(successive halving, Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943). The best networks lie in narrow basins. A
-population of one stratum finds these basins; a population of all strata loses them. Not every single-stratum population finds
-the narrowest basin, so several small populations are better than one large one.
+* Every network climbs: by Lagrangian steps along the predictor's slopes, then by paired changes, where one unit pays for
+  another. An evolutionary algorithm with local search is called memetic (Moscato, 1989).
+* Populations evolve apart, on islands: one per resolution, then one per stratum (a resolution and a depth vector). Each round
+  goes on with fewer islands (successive halving, Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943). The best
+  networks lie in narrow basins. One population of everything loses them to the first good network.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ofa_core.search.moves import climb, cross, exchange, move_depths, starts
-from ofa_core.search.problem import Members, Problem
+from ofa_core.search.moves import climb, cross, exchange, starts
+from ofa_core.search.problem import Islands, Members, Problem
 
-MUTATION = 0.15
-"""Probability that a unit of a child is drawn at random."""
 PAIRS = 150
 """Paired changes tried at a time with exact effects, when polishing."""
 PAIRS_BY_SLOPES = 20
 """Paired changes tried at a time with effects from slopes."""
-STRATUM_MUTATION = 0.1
-"""The same as MUTATION, for a stratum that evolves separately."""
-MOVED = 10
-"""Members that are moved to other depths after each round."""
 LEAST_GAIN = 1e-6
 """Polishing stops when the objective gains less than this."""
 MOST_STARTS = 2000
 """Most strata to start from. If there are more, those with the best first network are kept."""
+STARTS_PER_RESOLUTION = 60
+"""Strata of each resolution whose first network joins the first population."""
+STORED = 500
+"""Most members kept between rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A step of successive halving: a separate population evolves in each of the best `strata`."""
+    """Populations that evolve apart."""
 
-    strata: int
+    islands: Islands
+    """What the members of one population share."""
+    count: int
+    """Islands that go on: those with the best members so far."""
     population: int
-    """Members per stratum, and children per generation."""
+    """Members per island."""
+    per_stratum: int
+    """Most members of one stratum on an island."""
+    children: int
+    """Children per island and generation. The better half climbs on by paired changes."""
     generations: int
+    anew: bool = False
+    """Each stratum starts from random members: known ones would soon take it over. Otherwise from the members so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How much the search tries."""
 
-    population: int
-    """Members kept from one generation to the next."""
-    children: int
-    """Children per generation."""
-    generations: int
-    per_stratum: int
-    """Most members of one stratum in the population."""
+    rounds: tuple[Round, ...]
     polished: int
     """Members polished by exact paired changes at the end."""
-    rounds: tuple[Round, ...] = ()
-    """Rounds of successive halving after the first population. Each round first evolves the best strata separately. It then
-    moves the best members to other depths and crosses members of all strata, so that neighbouring strata share what they
-    found."""
+
+
+def _resolutions(count: int, per_stratum: int, children: int, generations: int, population: int = 40) -> Round:
+    return Round(islands="resolution", count=count, population=population, per_stratum=per_stratum,
+                 children=children, generations=generations)  # fmt: skip
+
+
+def _strata(count: int, population: int, generations: int, anew: bool = False) -> Round:
+    return Round(islands="stratum", count=count, population=population, per_stratum=population,
+                 children=population, generations=generations, anew=anew)  # fmt: skip
 
 
 EFFORTS = {
-    "normal": Settings(population=64, children=48, generations=22, per_stratum=2, polished=10),
+    "normal": Settings(rounds=(_resolutions(3, 4, 20, 5), _resolutions(2, 8, 24, 4), _strata(4, 14, 4)), polished=6),
     "high": Settings(
-        population=256,
-        children=96,
-        generations=20,
-        per_stratum=2,
-        polished=40,
         rounds=(
-            Round(strata=28, population=8, generations=2),
-            Round(strata=10, population=20, generations=4),
-            Round(strata=4, population=24, generations=7),
-            *[Round(strata=2, population=28, generations=7)] * 3,
+            _resolutions(3, 4, 40, 8, population=80),
+            _strata(28, 12, 3, anew=True),
+            _resolutions(3, 8, 48, 6, population=80),
+            _strata(10, 24, 5, anew=True),
+            _resolutions(2, 12, 48, 6, population=80),
+            *[_strata(4, 32, 7, anew=True), _resolutions(2, 24, 48, 5, population=80)] * 3,
         ),
+        polished=40,
     ),
 }
-"""Upper limits with the official predictor on one core: normal 0.8 s and 28,000 evaluations, high 8.6 s and 335,000."""
-PUBLISHED = Settings(population=100, children=100, generations=500, per_stratum=100, polished=0)
-"""Settings of the engine `published`: those of the Once-for-All code."""
-FRONT = Settings(population=32, children=24, generations=6, per_stratum=2, polished=2)
+FRONT = Settings(rounds=(_resolutions(3, 2, 16, 3, population=24),), polished=2)
 """Settings for each of the many budgets along a Pareto front."""
 
 
 def evolve(problem: Problem, settings: Settings, rng: np.random.Generator, known: Members | None = None) -> Members:
-    """The best members found, best first. All of them keep the budget.
+    """The best distinct members found, best first. All of them keep the budget.
 
     known: members found for other budgets. They may exceed this budget.
     """
-    best = _population(problem, settings, rng, known)
-    for of_round in settings.rounds:
-        strata = problem.select(best, of_round.strata, 1).stratum
-        for stratum in strata:
-            best = best.join(_stratum(problem, of_round, rng, stratum))
-        moved = move_depths(problem, problem.select(best, MOVED, 2))
-        best = best.join(_improve(problem, climb(problem, moved, (6, 2)), PAIRS_BY_SLOPES, exact=False))
-        size = of_round.population
-        best = best.join(_generations(problem, of_round, rng, problem.select(best, 2 * size, size // 4)))
-    best = problem.select(best, settings.population, settings.population)
-    best = best.join(_improve(problem, best.take(slice(0, settings.polished)), PAIRS, exact=True))
-    return problem.select(best, settings.population, settings.population)
-
-
-def _population(problem: Problem, settings: Settings, rng: np.random.Generator, known: Members | None) -> Members:
-    """One population. It starts with a member of every stratum and the known members that keep the budget."""
     members = problem.select(starts(problem, np.arange(len(problem.resolution)), rng), MOST_STARTS, 1)
-    for _ in range(3):
-        members = climb(problem, members, (members.options.shape[1], 6))
+    for _ in range(2):
+        members = problem.best_of(climb(problem, members, (len(problem.units), 6)), "resolution", STARTS_PER_RESOLUTION)
+    members = _improve(problem, members, PAIRS_BY_SLOPES, exact=False, most=1)
     if known is not None:
         members = members.join(known.take(problem.cost_of(known.options, known.stratum) <= problem.limit))
-    members = problem.select(members, settings.population, settings.per_stratum)
-    for _ in range(3):
-        members = climb(problem, members, (6, 2))
-    for generation in range(settings.generations):
-        children = cross(problem, members, settings.children, MUTATION, rng)
-        children = climb(problem, climb(problem, children, (6, 2)), (3, 2))
-        members = problem.select(members.join(children), settings.population, settings.per_stratum)
-        if generation % 5 == 4:
-            best = members.take(slice(0, settings.population // 4))
-            members = members.join(exchange(problem, best, PAIRS_BY_SLOPES, exact=False))
-            members = problem.select(members, settings.population, settings.per_stratum)
-    return members
+    for of_round in settings.rounds:
+        members = problem.select(members.join(_evolved(problem, of_round, rng, members)), STORED, STORED)
+    polished = _improve(problem, members.take(slice(0, settings.polished)), PAIRS, exact=True)
+    return problem.select(members.join(polished), STORED, STORED)
 
 
-def _stratum(problem: Problem, of_round: Round, rng: np.random.Generator, stratum: int) -> Members:
-    """A population of one stratum, best first. It starts from random members only: known members would soon take it over."""
-    size, units = of_round.population, len(problem.units)
-    members = starts(problem, np.full(2 * size, stratum), rng)
-    for _ in range(3):
-        members = climb(problem, members, (units, 6))
-    members = _improve(problem, problem.select(members, size, size), PAIRS_BY_SLOPES, exact=False, most=2)
-    return _generations(problem, of_round, rng, problem.select(members, size, size))
-
-
-def _generations(problem: Problem, of_round: Round, rng: np.random.Generator, members: Members) -> Members:
-    """Members after all generations, best first. Every child climbs to a local optimum or close to one.
-
-    Crossing such members finds narrow basins that descents from random members rarely reach.
-    """
-    size = of_round.population
+def _evolved(problem: Problem, of_round: Round, rng: np.random.Generator, members: Members) -> Members:
+    """The populations of a round after all generations."""
+    key = problem.key_of(members, of_round.islands)
+    order = np.argsort(-members.value, kind="stable")
+    islands = list(dict.fromkeys(key[order].tolist()))[: of_round.count]
+    members = members.take(np.isin(key, islands))
+    if of_round.anew:
+        members = starts(problem, np.repeat(islands, 2 * of_round.population), rng)
+        for _ in range(3):
+            members = climb(problem, members, (len(problem.units), 6))
+        members = problem.best_of(members, of_round.islands, of_round.population)
+        members = _improve(problem, members, PAIRS_BY_SLOPES, exact=False, most=1)
     for _ in range(of_round.generations):
-        children = cross(problem, members, size, STRATUM_MUTATION, rng)
+        members = problem.select(members, len(members.value), of_round.per_stratum)
+        members = problem.best_of(members, of_round.islands, of_round.population)
+        children = cross(problem, members, problem.key_of(members, of_round.islands), of_round.children, rng)
         children = climb(problem, climb(problem, children, (6, 2)), (3, 2))
-        children = _improve(problem, problem.select(children, size, size), PAIRS_BY_SLOPES, exact=False, most=2)
-        members = problem.select(members.join(children), len(members.value), size)
+        children = problem.best_of(children, of_round.islands, of_round.children // 2)
+        members = members.join(_improve(problem, children, PAIRS_BY_SLOPES, exact=False, most=1))
     return members
 
 

@@ -1,7 +1,7 @@
 """Fleet search: many devices and budgets in one run. Each search starts with what earlier searches found.
 
-A network evaluated for one device can be costed for any other device, so all evaluations are kept. They seed later searches,
-give each device its Pareto front, and are the data for an additive predictor.
+A network evaluated for one device can be costed for any other device, so all evaluations are kept. They seed later searches
+and give each device its Pareto front.
 """
 
 import time
@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ofa_core.predictor.additive import AdditivePredictor, stage_choices
 from ofa_core.search.additive_cost import AdditiveCost
 from ofa_core.search.budget import Budget, Objective, Predictor, cost_range
 from ofa_core.search.engine import SearchResult, improve, result, settings_of
 from ofa_core.search.evolution import FRONT
-from ofa_core.search.exact import SAMPLES, optimum
-from ofa_core.search.problem import Problem
-from ofa_core.search.published import random_members
+from ofa_core.search.moves import random_members
+from ofa_core.search.problem import Members, Problem
 from ofa_core.space.base import Space
 
 SHARED = 300
@@ -36,18 +34,10 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A result next to what other methods find within the same budget and with the same predictor.
-
-    random: top-1 of random search with the same number of evaluations.
-    exact: predicted top-1 of the proven optimum of an additive predictor fitted to all evaluations. None if the space has none.
-    estimated_gap: how much better the additive predictor rates its optimum than the result. None if the space has none.
-      It is an estimate: only an additive predictor has a proven optimum.
-    """
+    """A result next to the top-1 of random search within the same budget, with the same predictor and as many evaluations."""
 
     found: SearchResult
     random: float
-    exact: float | None
-    estimated_gap: float | None
 
 
 class Fleet:
@@ -65,25 +55,24 @@ class Fleet:
     def search(
         self,
         targets: Mapping[str, Target],
-        engine: str = "evolution",
         effort: str = "normal",
+        candidates: int = 1,
         progress: Callable[[Sequence[str]], Any] = list,
     ) -> dict[str, Comparison]:
-        """The results of all targets, by name. progress: wraps the iterable of names, as tqdm does.
+        """The results of all targets, by name. candidates: as in `search`. progress: wraps the iterable of names, as tqdm does.
 
         Before any search starts, raises ValueError, naming the target, for a budget that cannot be met.
         """
-        settings = settings_of(engine, effort)
+        settings = settings_of(effort)
         problems = {name: self._problem(target, name) for name, target in targets.items()}
-        found = {}
+        compared = {}
         for name in progress(sorted(problems, key=lambda name: (targets[name].device, targets[name].limit))):
             started, problem, rng = time.perf_counter(), problems[name], np.random.default_rng(self.seed)
-            known = self._known(problem)
-            best, proven = improve(problem, self.predictor, rng, engine, settings, self.deviations, known)
-            found[name] = problem, best, time.perf_counter() - started, proven
+            best = improve(problem, self.predictor, rng, settings, self.deviations, self._known(problem))
+            found = result(problem, best, self.predictor, None, candidates, time.perf_counter() - started)
             self._keep(problem)
-        additive = self._additive() if found else None
-        return {name: self._compare(*found[name], additive) for name in targets}
+            compared[name] = Comparison(found=found, random=self._random(problem, found.evaluations))
+        return {name: compared[name] for name in targets}
 
     def front(self, points: int = 12, progress: Callable[[Sequence[float]], Any] = list) -> pd.DataFrame:
         """The Pareto front of every device: device, cost, value, resolution and genes of each undominated network.
@@ -97,7 +86,7 @@ class Fleet:
             for limit in progress(list(np.geomspace(lowest, highest, points))):
                 problem = self._problem(Target(device=device, limit=limit * (1 + 1e-12)), device)
                 rng = np.random.default_rng([self.seed, 1])
-                improve(problem, self.predictor, rng, "evolution", FRONT, self.deviations, self._known(problem))
+                improve(problem, self.predictor, rng, FRONT, self.deviations, self._known(problem))
                 self._keep(problem)
             costs = cost.of_codes(self.codes, self.resolutions)
             order = np.lexsort((-self.values, costs))
@@ -116,7 +105,7 @@ class Fleet:
     def _problem(self, target: Target, name: str) -> Problem:
         return _problem(self.space, self.objective, self.costs[target.device], target, name)
 
-    def _known(self, problem: Problem) -> Any:
+    def _known(self, problem: Problem) -> Members | None:
         costs = problem.cost.of_codes(self.codes, self.resolutions)
         fits = np.flatnonzero(costs <= problem.limit)
         best = fits[np.argsort(-self.values[fits], kind="stable")[:SHARED]]
@@ -128,26 +117,10 @@ class Fleet:
         self.resolutions = np.concatenate([self.resolutions, resolutions])
         self.values = np.concatenate([self.values, values])
 
-    def _additive(self) -> AdditivePredictor | None:
-        try:
-            columns = [stage.columns for stage in stage_choices(self.space)]
-        except ValueError:
-            return None
-        some = np.random.default_rng([self.seed, 2]).permutation(len(self.codes))[:SAMPLES]
-        return AdditivePredictor.fit_codes(self.space, self.codes[some], self.resolutions[some], self.values[some], columns)
-
-    def _compare(self, problem: Problem, best: Any, seconds: float, proven: bool, additive: Any) -> Comparison:
-        found = result(problem, best, self.predictor, None, seconds, proven)
+    def _random(self, problem: Problem, evaluations: int) -> float:
         again = Problem(self.space, self.objective, problem.cost, problem.limit)
-        chance = random_members(again, found.evaluations, np.random.default_rng(self.seed))
-        random = result(again, again.select(chance, 1, 1), self.predictor, None, 0.0).accuracy
-        if additive is None:
-            return Comparison(found=found, random=random, exact=None, estimated_gap=None)
-        code, resolution, value = optimum(problem, additive)
-        exact = float(self.predictor.predict_codes(code[None], np.array([resolution]))[0])
-        return Comparison(
-            found=found, random=random, exact=exact, estimated_gap=value - float(additive.predict([found.arch])[0])
-        )
+        members = random_members(again, evaluations, np.random.default_rng(self.seed))
+        return result(again, members, self.predictor, None, 1, 0.0).accuracy
 
 
 def check_budgets(space: Space, costs: Mapping[str, AdditiveCost], targets: Mapping[str, Target]) -> None:

@@ -14,6 +14,10 @@ from ofa_core.search.problem import Members, Problem
 
 PRICES = (-6.0, 3.0)
 """Range of the price of a whole budget, as powers of ten."""
+MUTATION = 0.02
+"""Probability that a unit of a child is drawn at random."""
+TRIES = 6
+"""How often a random member is drawn before the fastest of its stratum takes its place."""
 STICKINESS = 5e-4
 """Penalty of a repair for each unit that it changes, in units of the objective."""
 
@@ -70,25 +74,40 @@ def starts(problem: Problem, strata: np.ndarray, rng: np.random.Generator) -> Me
     return problem.evaluate(lagrangian(problem, options, strata, random, extra, options.shape[1]), strata)
 
 
-def cross(problem: Problem, parents: Members, count: int, mutation: float, rng: np.random.Generator) -> Members:
-    """`count` children. A child takes its stratum from the first parent and each unit from either parent.
+def random_members(problem: Problem, count: int, rng: np.random.Generator) -> Members:
+    """Random members within the budget. Each is mixed with the fastest member of its stratum until it fits."""
+    stratum = rng.integers(len(problem.resolution), size=count)
+    options, unit = problem.fastest[stratum], np.arange(count)
+    for _ in range(TRIES):
+        drawn = rng.integers(problem.sizes, size=options[unit].shape)
+        keep = rng.random(drawn.shape) < rng.random((len(unit), 1))
+        tried = np.where(keep, problem.fastest[stratum[unit]], drawn)
+        fits = problem.cost_of(tried, stratum[unit]) <= problem.limit
+        options[unit[fits]] = tried[fits]
+        unit = unit[~fits]
+        if not len(unit):
+            break
+    return problem.evaluate(options, stratum)
 
-    Better members are more often the first parent. A unit is drawn at random with probability `mutation`. Children over the
-    budget are repaired.
+
+def cross(problem: Problem, parents: Members, island: np.ndarray, count: int, rng: np.random.Generator) -> Members:
+    """`count` children on each island. A child takes each depth and each unit from either parent, and its resolution too.
+
+    island (n,): of the parents. Better members are more often the first parent. A unit is drawn at random with probability
+    `MUTATION`. Children over the budget are repaired.
     """
-    first = rng.integers(len(parents.value), size=(2, count)).min(0)  # parents are sorted, best first
-    second = rng.integers(len(parents.value), size=count)
-    shape = (count, len(problem.sizes))
+    order = np.lexsort((-parents.value, island))
+    parents, (_, start, size) = parents.take(order), np.unique(island[order], return_index=True, return_counts=True)
+    start, size = np.repeat(start, count), np.repeat(size, count)
+    first = start + (size * rng.random((2, len(size))).min(0)).astype(int)
+    second = start + (size * rng.random(len(size))).astype(int)
+    shape = (len(first), len(problem.sizes))
     options = np.where(rng.random(shape) < 0.5, parents.options[first], parents.options[second])
-    options = np.where(rng.random(shape) < mutation, rng.integers(problem.sizes, size=shape), options)
-    return _repaired(problem, options, parents.stratum[first])
-
-
-def move_depths(problem: Problem, members: Members) -> Members:
-    """Each member moved to every stratum that differs by one step of one depth, changed only as far as the budget demands."""
-    steps = np.abs(problem.depths[:, None] - problem.depths[members.stratum]).sum(2)  # (strata, n)
-    stratum, member = np.nonzero((steps == 1) & (problem.resolution[:, None] == problem.resolution[members.stratum]))
-    return _repaired(problem, members.options[member], stratum)
+    options = np.where(rng.random(shape) < MUTATION, rng.integers(problem.sizes, size=shape), options)
+    depths, other = problem.depths[parents.stratum[first]], problem.depths[parents.stratum[second]]
+    depths = np.where(rng.random(depths.shape) < 0.5, depths, other)
+    stratum = problem.strata_of(depths, problem.resolution[parents.stratum[first]])
+    return _repaired(problem, options, np.where(stratum < 0, parents.stratum[first], stratum))
 
 
 def _repaired(problem: Problem, options: np.ndarray, stratum: np.ndarray) -> Members:

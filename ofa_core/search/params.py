@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ofa_core.run.params import section
-from ofa_core.search.choices import Effort, Engine, Objective
+from ofa_core.search.choices import Effort, Objective
 
 
 @section
@@ -15,7 +15,8 @@ class TargetParams:
     latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Highest predicted latency, in milliseconds."""
     fraction: Annotated[float, Field(ge=0, le=1)] | None = None
-    """0: the fastest sub-network of the table. 1: the slowest. Budgets in between grow linearly. Works on every machine."""
+    """0: the fastest sub-network of the table. 1: the slowest. Budgets in between grow by equal ratios:
+    lowest * (highest / lowest) ** fraction. Works on every machine."""
     device: str | None = None
     """A name under build_latency_table.devices. If null or left out: `search.device`."""
 
@@ -30,11 +31,10 @@ class SearchParams:
 
     device: str
     """A name under build_latency_table.devices. Used for targets that do not name a device."""
-    engine: Engine
-    """evolution: works with any predictor. exact: the proven optimum of an additive predictor fitted to this one.
-    published: the evolution of the Once-for-All code."""
     effort: Effort
-    """Effort of the evolution engine. high evaluates about ten times as many networks."""
+    """high evaluates about ten times as many networks as normal."""
+    candidates: Annotated[int, Field(ge=1, le=500)]
+    """Distinct networks to list for each target, the best predicted ones within its budget. Fewer if it allows fewer."""
     objective: Objective
     """What the search maximises. top1: predicted top-1. int8_top1: predicted top-1 of the 8-bit network (needs
     collect_accuracies.int8_architectures). lower_bound: predicted top-1 minus one standard deviation."""

@@ -10,7 +10,7 @@ mixed population loses.
 
 from collections.abc import Callable
 from itertools import product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,10 @@ Objective = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Values to maximise (n,), from codes (n, genes) and resolutions (n,)."""
 Slopes = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """First-order effect of each gene's choices on the objective (n, genes, most choices). Only differences matter."""
+
+
+Islands = Literal["resolution", "stratum"]
+"""What the members of a separate population share."""
 
 
 class Members(NamedTuple):
@@ -46,7 +50,7 @@ class Problem:
     def __init__(
         self, space: Space, objective: Objective, cost: AdditiveCost, limit: float, slopes: Slopes | None = None
     ) -> None:
-        """limit: upper limit of `cost`, may be infinite. slopes: required by the engine `evolution`.
+        """limit: upper limit of `cost`, may be infinite. slopes: `evolve` requires them.
 
         Raises ValueError at once if no network meets the budget. The message gives the reachable range.
         """
@@ -65,6 +69,8 @@ class Problem:
             raise ValueError(f"{limit:g} cannot be met; reachable are {reachable}")
         self.depths, self.resolution, self.present = self.depths[fits], self.resolution[fits], self.present[fits]
         self.fastest = cheapest[fits]
+        keys = map(tuple, np.column_stack([self.depths, self.resolution]).tolist())
+        self._stratum = {key: s for s, key in enumerate(keys)}
 
     def _set_units(self) -> None:
         genes = self.space.genes
@@ -111,14 +117,17 @@ class Problem:
 
     def members(self, codes: np.ndarray, resolutions: np.ndarray, value: np.ndarray) -> Members:
         """Members for codes (n, genes) and resolutions (n,). Those whose stratum was left out are dropped."""
-        strata = {key: s for s, key in enumerate(map(tuple, np.column_stack([self.depths, self.resolution])))}
-        keys = map(tuple, np.column_stack([codes[:, self._depth_columns], resolutions]))
-        stratum = np.array([strata.get(key, -1) for key in keys], dtype=int)
+        stratum = self.strata_of(codes[:, self._depth_columns], resolutions)
         wanted = np.zeros((len(codes), len(self.units)), dtype=int)
         for u, unit in enumerate(self.units):
             for column in unit:
                 wanted[:, u] = wanted[:, u] * len(self.space.genes[column].choices) + codes[:, column]
         return Members(wanted, stratum, value).take(stratum >= 0)
+
+    def strata_of(self, depths: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        """Strata (n,) for choices of the depth genes (n, depths) and resolutions (n,). -1 for those that were left out."""
+        keys = map(tuple, np.column_stack([depths, resolutions]).tolist())
+        return np.array([self._stratum.get(key, -1) for key in keys], dtype=int)
 
     def cost_of(self, options: np.ndarray, stratum: np.ndarray) -> np.ndarray:
         """Costs (n,)."""
@@ -178,9 +187,16 @@ class Problem:
         """The best `count` distinct members, at most `per_stratum` from each stratum, best first."""
         key = np.where(self.present[members.stratum], members.options, 0)
         _, first = np.unique(np.column_stack([members.stratum, key]), axis=0, return_index=True)
-        order = first[np.lexsort((first, -members.value[first], members.stratum[first]))]
-        stratum = members.stratum[order]
-        start = np.searchsorted(stratum, stratum)  # index at which each member's stratum begins
-        order = order[np.arange(len(order)) - start < per_stratum]
-        order = order[np.lexsort((order, -members.value[order]))][:count]
-        return members.take(order)
+        return self.best_of(members.take(np.sort(first)), "stratum", per_stratum).take(slice(0, count))
+
+    def best_of(self, members: Members, islands: Islands, most: int) -> Members:
+        """The members, best first, without those beyond the best `most` of their island."""
+        key = self.key_of(members, islands)
+        order = np.lexsort((-members.value, key))
+        start = np.searchsorted(key[order], key[order])  # index at which each member's island begins
+        order = np.sort(order[np.arange(len(order)) - start < most])
+        return members.take(order[np.argsort(-members.value[order], kind="stable")])
+
+    def key_of(self, members: Members, islands: Islands) -> np.ndarray:
+        """The island (n,) of each member: its stratum or its resolution."""
+        return members.stratum if islands == "stratum" else self.resolution[members.stratum]

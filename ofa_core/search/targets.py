@@ -1,4 +1,4 @@
-"""Search targets: named latency budgets, in milliseconds or as a fraction between the fastest and the slowest network."""
+"""Search targets: named latency budgets, in milliseconds or as a fraction from the fastest to the slowest network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -38,19 +38,19 @@ def search_targets(
     limits = {}
     for name, target in params.targets.items():
         lowest, highest = ranges[devices[name]]
-        limits[name] = lowest + target.fraction * (highest - lowest) if target.fraction is not None else target.latency_ms
+        limits[name] = lowest * (highest / lowest) ** target.fraction if target.fraction is not None else target.latency_ms
     # The latency of the fastest network is a sum; its last digit depends on the order of the terms.
     budgets = {name: Target(device=devices[name], limit=float(limit or 0) * (1 + 1e-12)) for name, limit in limits.items()}
     fleet = Fleet(space, predictor, costs, seed, DEVIATIONS[params.objective])
     try:
-        found = fleet.search(budgets, params.engine, params.effort, progress)
+        found = fleet.search(budgets, params.effort, params.candidates, progress)
     except ValueError as error:
         raise ValueError(f"search.targets.{error}") from None
     results = {}
     for name, compared in found.items():
         requested = {key: value for key, value in asdict(params.targets[name]).items() if value is not None}
         head = {"target": name, "device": devices[name], "requested": requested, "budget_ms": limits[name]}
-        head |= {"engine": params.engine, "objective": params.objective, "measured_on": tables[devices[name]].device}
+        head |= {"objective": params.objective, "measured_on": tables[devices[name]].device}
         results[name] = head | describe(compared) | _interval(predictor, compared)
     return results, fleet.front(progress=progress)
 
@@ -63,17 +63,18 @@ def _cost(space: Space, device: str, table: LatencyTable) -> AdditiveCost:
 
 
 def describe(compared: Comparison) -> dict[str, Any]:
-    """A result and what other methods find, as JSON-ready values. The fields are those of `Comparison`."""
+    """A result, what random search finds, and the candidates (best first, with the result), as JSON-ready values."""
     found = compared.found
     return {
         "arch": found.arch.to_dict(),
         "predicted_latency_ms": found.latency_ms,
         "predicted_top1": found.accuracy,
         "random_search_top1": compared.random,
-        "additive_exact_top1": compared.exact,
-        "estimated_gap": compared.estimated_gap,
-        "proven": found.proven,
         "evaluations": found.evaluations,
+        "candidates": [
+            {"arch": one.arch.to_dict(), "predicted_top1": one.accuracy, "predicted_latency_ms": one.latency_ms}
+            for one in found.candidates
+        ],
     }
 
 

@@ -16,7 +16,6 @@ from ofa_core.images.packed import SPLITS
 from ofa_core.quantization.params import Calibration
 from ofa_core.release.folder import ReleasedModel, write_release
 from ofa_core.runtime.choices import Contract
-from ofa_core.search.engine import ENGINES
 from ofa_core.search.evolution import EFFORTS
 from ofa_core.space.registry import SPACES, get_space
 from ofa_core.zoo import catalogue
@@ -67,7 +66,6 @@ def test_help_tells_defaults(command):
     [
         ("cost", "space", SPACES),
         ("search", "space", SPACES),
-        ("search", "engine", ENGINES),
         ("search", "effort", tuple(EFFORTS)),
         ("eval", "split", SPLITS),
         ("export", "hard_swish", get_args(HardSwishChoice)),

@@ -54,13 +54,13 @@ def test_official_predictor_on_two_devices(capsys: pytest.CaptureFixture[str], t
         assert rows["objective"].is_monotonic_increasing
 
 
-def test_macs_and_exact(capsys: pytest.CaptureFixture[str], small: Path) -> None:
+def test_macs(capsys: pytest.CaptureFixture[str], small: Path) -> None:
     budgets = ("--num-classes", 10, "--macs", 3e6, 5e6)
     code, out, _ = ofa_search(capsys, "--predictor", small, *budgets, "--json")
     assert code == 0
     found = json.loads(out)["results"]
     assert [row["cost"] <= row["budget"] and row["cost"] == row["macs"] for row in found] == [True, True]
-    code, out, _ = ofa_search(capsys, "--predictor", small, *budgets, "--engine", "exact")
+    code, out, _ = ofa_search(capsys, "--predictor", small, *budgets)
     assert code == 0
     assert "budget (MACs)" in out
     assert out.count("3e+06 MACs: r ") == 1
@@ -71,10 +71,8 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], small: Path, tmp_path: Pa
         (("--predictor", small, "--macs", 10), "cannot be met; reachable are"),
         (("--predictor", small, "--ms", 10), "--table: missing"),
         (("--predictor", tmp_path / "none.pth", "--macs", 1e6), "none.pth: no such file"),
-        (
-            ("--predictor", small, "--macs", 5e6, "--engine", "x"),
-            "--engine: invalid choice: 'x' (choose from 'evolution', ",
-        ),
+        (("--predictor", small, "--macs", 5e6, "--effort", "x"), "--effort: invalid choice: 'x' (choose from 'normal', "),
+        (("--predictor", small, "--macs", 5e6, "--candidates", 0), "--candidates: 0 is less than 1"),
         (("--predictor", small, "--macs", 5e6, "--space", "ofa_mbv3"), "--space: ofa_mbv3:"),
         (("--predictor", small, "--macs", 5e6, "--resolutions", 21), "resolutions: 21 is not a multiple of 4"),
         (("--predictor", small, "--macs", -1), "macs: -1 cannot be met"),

@@ -99,6 +99,6 @@ def test_a_clone_of_the_pipeline(clone: Clone, tmp_path: Path) -> None:
     clone.run("git", "clone", "-q", str(clone.folder), str(folder))
     assert not (folder / "build").exists()
     assert check(folder) == (0, "")
-    with (folder / "ofa_core/search/exact.py").open("a") as file:
+    with (folder / "ofa_core/search/evolution.py").open("a") as file:
         file.write("# edited\n")
     assert check(folder) == (1, f"search: ofa_core/search modified\n{OUT_OF_DATE}\n")

@@ -74,7 +74,7 @@ def test_released_file_from_a_git_url(clone: Clone, tmp_path: Path) -> None:
 
 
 def test_targets_do_not_retrain(edited: Clone) -> None:
-    edited.edit("params.yaml", "{fraction: 0.3}", "{fraction: 0.4}")
+    edited.edit("params.yaml", "{fraction: 0.75}", "{fraction: 0.8}")
     assert "search.targets.accurate.fraction" in edited.run("dvc", "params", "diff")
     stages = edited.would_run()
     assert stages[0] == "search"

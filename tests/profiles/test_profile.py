@@ -102,7 +102,8 @@ def test_mappings_merge_but_for_those_with_names_of_ones_own(repository: Path) -
     assert "  threads: 3               # 0: all cores\n" in params.text
     assert "min_agreement: 0.9}  # seven\n  calibration_images: 200\n" in params.text
     assert (
-        "  objective: top1          # top1, int8_top1 or lower_bound\n  targets:\n    small:   # the smallest\n" in params.text
+        "  candidates: 20           # best networks listed for each target\n  targets:\n    small:   # the smallest\n"
+        in params.text
     )
     assert "      device: null\n\nspecialize:\n" in params.text
     for absent in ("Targets.", "The end.", "three"):  # from other lines of the profile
@@ -123,7 +124,7 @@ def test_what_is_overwritten_is_told(repository: Path, capsys: pytest.CaptureFix
         "training.flip: true -> false",
         "prepare.folder: 3 -> null",
         "search.targets.slow.device: host -> gone",
-        "search.targets.slow.fraction: 0.02 -> gone",
+        "search.targets.slow.fraction: 0.15 -> gone",
         "export.formats: [uint8] -> [uint8, float, onnx, torch]",
         "export.calibration: mse -> minmax",
     ]

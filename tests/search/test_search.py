@@ -10,6 +10,7 @@ import pytest
 
 from ofa_core.latency.table import LatencyTable
 from ofa_core.predictor.accuracy import AccuracyPredictor
+from ofa_core.predictor.features import present_genes
 from ofa_core.predictor.official import OfficialPredictor
 from ofa_core.runtime.timing import Timing
 from ofa_core.search import search
@@ -18,6 +19,7 @@ from ofa_core.search.budget import cost_range
 from ofa_core.search.engine import random_search
 from ofa_core.search.params import SearchParams, TargetParams
 from ofa_core.search.problem import Problem
+from ofa_core.search.slopes import SAMPLES, linear_slopes
 from ofa_core.search.targets import search_targets
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
@@ -83,16 +85,16 @@ def test_high_effort_finds_narrow_basins(
 
 
 def test_equal_seeds_give_equal_results(space: Space, table: LatencyTable, official: OfficialPredictor) -> None:
-    a, b = (search(space, official, table, budget_ms=22.0, seed=3, generations=3) for _ in range(2))
+    a, b = (search(space, official, table, budget_ms=22.0, seed=3) for _ in range(2))
     assert (a.arch, a.accuracy, a.evaluations) == (b.arch, b.accuracy, b.evaluations)
 
 
 def test_predictor_without_slopes(space: Space, table: LatencyTable, predictor: AccuracyPredictor) -> None:
     """A Gaussian process, searched with the slopes of an additive fit: for the mean and for its lower bound."""
-    found = search(space, predictor, table, budget_ms=22.0, generations=6)
+    found = search(space, predictor, table, budget_ms=22.0)
     chance = random_search(space, predictor, table, budget_ms=22.0, evaluations=found.evaluations)
     assert found.accuracy > chance.accuracy
-    careful = search(space, predictor, table, budget_ms=22.0, generations=1, population=8, deviations=1.0)
+    careful = search(space, predictor, table, budget_ms=22.0, deviations=1.0)
     [low], [high] = predictor.interval([careful.arch], 0.683)
     assert careful.objective == pytest.approx(careful.accuracy - (high - low) / 2)
 
@@ -108,8 +110,8 @@ def test_impossible_budgets_end_at_once(space: Space, table: LatencyTable, offic
         search(space, official, table, budget_ms=20, macs=1e8)
     with pytest.raises(ValueError, match="needs a latency table"):
         search(space, official, None, budget_ms=20)
-    with pytest.raises(ValueError, match="engine: 'x' is not one of"):
-        search(space, official, table, budget_ms=20, engine="x")
+    with pytest.raises(ValueError, match="effort: 'x' is not one of"):
+        search(space, official, table, budget_ms=20, effort="x")
     with pytest.raises(KeyError, match="176"):
         search(space, official, table, budget_ms=20, resolutions=(176,))
 
@@ -118,9 +120,9 @@ def test_tightest_budget_finds_the_fastest(space: Space, table: LatencyTable, of
     fastest, slowest = cost_range(space, AdditiveCost.latency(space, table, RESOLUTIONS))
     assert fastest == pytest.approx(table.predict_many(space, [space.smallest(160)])[0], rel=0.05)
     assert slowest >= table.predict(space, space.largest(224)) - 1e-9
-    found = search(space, official, table, budget_ms=fastest * (1 + 1e-12), generations=1)
+    found = search(space, official, table, budget_ms=fastest * (1 + 1e-12))
     assert found.latency_ms == pytest.approx(fastest)
-    assert search(space, official, table, budget_ms=slowest, generations=1).accuracy > found.accuracy
+    assert search(space, official, table, budget_ms=slowest).accuracy > found.accuracy
 
 
 @pytest.mark.parametrize(("name", "limit"), [("ofa_mbv3", 3e8), ("ofa_resnet50", 1.5e9), ("ofa_proxyless", 3e8)])
@@ -131,11 +133,11 @@ def test_macs_and_parameters(name: str, limit: float) -> None:
     archs = [space.sample(rng) for _ in range(40)]
     params = np.array([space.cost(arch).params for arch in archs])
     predictor = AccuracyPredictor.fit(space, archs, 0.5 + 0.4 * (params - params.min()) / np.ptp(params))
-    found = search(space, predictor, None, macs=limit, generations=2, population=20)
+    found = search(space, predictor, None, macs=limit)
     assert found.cost == space.cost(found.arch).macs <= limit
     assert found.latency_ms is None
     assert found.accuracy >= random_search(space, predictor, None, macs=limit, evaluations=500).accuracy
-    few = search(space, predictor, None, params=7e6 if name != "ofa_resnet50" else 2e7, generations=1, population=20)
+    few = search(space, predictor, None, params=7e6 if name != "ofa_resnet50" else 2e7)
     assert few.cost == space.cost(few.arch).params
 
 
@@ -159,12 +161,26 @@ def test_costs_and_changes(name: str) -> None:
     np.testing.assert_allclose(extra[:, unit, option], difference)
 
 
-def test_published_evolution(space: Space, table: LatencyTable, official: OfficialPredictor) -> None:
-    found = search(space, official, table, budget_ms=25.0, engine="published", generations=60, resolutions=RESOLUTIONS)
-    assert found.evaluations == 100 * 61
-    assert 0.81 < found.accuracy < 0.823
-    assert found.latency_ms is not None
-    assert found.latency_ms <= 25
+def test_linear_slopes() -> None:
+    """Slopes fitted to a function that is linear in the choices of present genes tell what a change is worth."""
+    space = get_space("ofa_small", resolutions=(20, 28))
+    rng = np.random.default_rng(0)
+    worth = rng.random((len(space.genes), 3))
+    elastic = np.array([gene.field != "d" for gene in space.genes])
+
+    def objective(codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
+        values = worth[np.arange(len(worth)), codes] * present_genes(space, codes) * elastic
+        return values.sum(1) * resolutions / 28
+
+    problem = Problem(space, objective, AdditiveCost.macs(space, space.resolutions), np.inf)
+    slopes = linear_slopes(problem, rng)
+    assert problem.evaluations == SAMPLES
+    codes = np.array([[len(gene.choices) - 1 for gene in space.genes]])
+    for resolution in (20, 28):
+        found = slopes(codes, np.array([resolution]))[0]
+        assert found.shape == worth.shape
+        difference = found[elastic] - found[elastic][:, :1]
+        np.testing.assert_allclose(difference, (worth - worth[:, :1])[elastic] * resolution / 28, atol=0.03)
 
 
 def small_case(**milliseconds: Callable[[Layer], float]) -> tuple[Space, AccuracyPredictor, dict[str, LatencyTable]]:
@@ -185,7 +201,7 @@ def small_case(**milliseconds: Callable[[Layer], float]) -> tuple[Space, Accurac
 
 
 def search_params(**targets: TargetParams) -> SearchParams:
-    return SearchParams(device="host", engine="evolution", effort="normal", objective="top1", targets=targets)
+    return SearchParams(device="host", effort="normal", objective="top1", candidates=20, targets=targets)
 
 
 def test_targets_and_front() -> None:
@@ -193,11 +209,18 @@ def test_targets_and_front() -> None:
     fractions = {f"at{round(100 * f)}": TargetParams(fraction=f) for f in (0.0, 0.5, 1.0)}
     results, front = search_targets(search_params(**fractions), space, predictor, tables, 0)
     low, middle, high = results.values()
-    assert middle["budget_ms"] == pytest.approx((low["budget_ms"] + high["budget_ms"]) / 2)
+    assert middle["budget_ms"] == pytest.approx((low["budget_ms"] * high["budget_ms"]) ** 0.5)
     assert low["predicted_latency_ms"] < middle["predicted_latency_ms"] <= high["predicted_latency_ms"]
     assert middle["predicted_top1"] >= middle["random_search_top1"]
     assert middle["predicted_top1_low"] <= middle["predicted_top1"] <= middle["predicted_top1_high"]
-    assert middle["estimated_gap"] >= -1e-9
+    assert len(low["candidates"]) >= 1
+    assert len({Arch.from_dict(one["arch"]) for one in middle["candidates"]}) == len(middle["candidates"]) == 20
+    assert {key: middle[key] for key in middle["candidates"][0]} == middle["candidates"][0]
+    expected = [one["predicted_top1"] for one in middle["candidates"]]
+    assert expected == sorted(expected, reverse=True)
+    for one in middle["candidates"]:
+        assert one["predicted_latency_ms"] == pytest.approx(tables["host"].predict(space, Arch.from_dict(one["arch"])))
+        assert one["predicted_latency_ms"] <= middle["budget_ms"] * (1 + 1e-9)
     # The front rises, starts at the fastest network, and is nowhere below what the targets found.
     assert (np.diff(front["latency_ms"]) > 0).all()
     assert (np.diff(front["objective"]) > 0).all()

@@ -1,16 +1,16 @@
-"""Engine `published`: the evolution of the Once-for-All paper (appendix A) and code, on arrays.
+"""The evolution of the Once-for-All paper (appendix A) and code, on arrays.
 
 The population starts at random. The best quarter become parents. Half of the children are mutated, half are crossed over, and
 all keep the budget. One difference: a child is the first of a few tries that fits, or else a parent. The published code retries
-until a child fits. This engine and random search are the baselines for the other engines.
+until a child fits.
 """
 
 import numpy as np
 
+from ofa_core.search.moves import TRIES, random_members
 from ofa_core.search.problem import Members, Problem
 
 PARENTS, MUTATION, RESOLUTION_MUTATION = 0.25, 0.1, 0.5
-TRIES = 6
 
 
 def published_evolution(problem: Problem, population: int, generations: int, rng: np.random.Generator) -> Members:
@@ -21,22 +21,6 @@ def published_evolution(problem: Problem, population: int, generations: int, rng
         parents = members.take(slice(0, max(2, round(PARENTS * population))))
         members = parents.join(problem.evaluate(*_children(problem, parents, population, rng)))
     return problem.select(members, population, population)
-
-
-def random_members(problem: Problem, count: int, rng: np.random.Generator) -> Members:
-    """Random members within the budget. Each is mixed with the fastest member of its stratum until it fits."""
-    stratum = rng.integers(len(problem.resolution), size=count)
-    options, unit = problem.fastest[stratum], np.arange(count)
-    for _ in range(TRIES):
-        drawn = rng.integers(problem.sizes, size=options[unit].shape)
-        keep = rng.random(drawn.shape) < rng.random((len(unit), 1))
-        tried = np.where(keep, problem.fastest[stratum[unit]], drawn)
-        fits = problem.cost_of(tried, stratum[unit]) <= problem.limit
-        options[unit[fits]] = tried[fits]
-        unit = unit[~fits]
-        if not len(unit):
-            break
-    return problem.evaluate(options, stratum)
 
 
 def _children(problem: Problem, parents: Members, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
