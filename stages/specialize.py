@@ -1,6 +1,7 @@
 """Stage specialize: extracts a target's network, fine-tunes it if asked for, recalibrates its statistics, and checks it."""
 
 import argparse
+from typing import Any
 
 from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import load_full, load_weights
@@ -39,10 +40,12 @@ def main() -> None:
         supernet = build_supernet(space, len(train_images.classes), shared.dropout)
         teacher = load_full(full, supernet)
         origin = load_weights(weights, supernet)
-        report = {"split": "val", "supernet_top1": evaluator.subnet_score(supernet, arch)}
+        start, report = supernet.extract(arch), dict[str, Any](split="val")
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
+            if group.is_first:
+                report |= {"supernet_top1": evaluator.subnet_score(supernet.to(group.device), arch)}
             found, seconds = specialize_all(
-                supernet.extract(arch), evaluator, teacher, params, shared, machine,
+                start, evaluator, teacher, params, shared, machine,
                 phase=stage.name, seed=seed, work=work, group=group,
             )  # fmt: skip
             if not group.is_first:

@@ -21,13 +21,10 @@ from ofa_core.space.arch import Arch
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import Group
-from ofa_core.training.evaluation import EVAL_BATCH, Evaluator, network_score, use_threads
+from ofa_core.training.evaluation import Evaluator, eval_batch, network_score, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, Teacher, always, train
 from ofa_core.training.params import TrainingParams
-
-CALIBRATION_BATCH = 100
-"""Images per batch."""
 
 
 def specialize_all(
@@ -82,7 +79,7 @@ def specialize(
     if quantization == "aware":
         calibration = evaluator.calibrate(net, resolution)
         steps = _schedule(params).steps(len(images) // shared.batch_size)
-        ranges = observe(net, list(calibration.split(CALIBRATION_BATCH)))
+        ranges = observe(net, calibration)
         delay = round(params.delay * steps) * shared.accumulate
         module = FakeQuantized(net, ranges, learn=params.ranges == "learned", delay=delay)
     seconds = 0.0
@@ -159,7 +156,7 @@ def _score(path: Path, dataset: Path, split: str, threads: int) -> float:
     (net, arch), ranges = load_network(path), load_ranges(path)
     module = net if ranges is None else FakeQuantized(net, ranges)
     images = Images(dataset, split)
-    return network_score(module, images.batches(arch.r, EVAL_BATCH), images.task)
+    return network_score(module, images.batches(arch.r, eval_batch(arch.r)), images.task)
 
 
 def _schedule(params: SpecializeParams) -> Schedule:
