@@ -129,7 +129,7 @@ def train(
             bar.update()
             if live is not None:
                 live.show(state.progress, stream.steps_per_epoch, total)
-            if stop or due:
+            if stop or due or state.progress.step == total:  # the last one, for a stage that fails after its training
                 saved = time.monotonic()
                 if group.is_first:
                     state.save(work)
@@ -155,6 +155,7 @@ def _start(net: LayerModule, teacher: Teacher | None, shared: TrainingParams, wo
     state = TrainingState(net, _optimizer(net, shared), MovingAverage(net, shared.ema_decay) if shared.ema_decay else None)
     if not state.load(work) and group.is_first:
         state.save(work)  # where the first steps go back to
+    group.wait()  # every process has read the checkpoint; a finished one is deleted soon
     return state
 
 
