@@ -2,7 +2,8 @@
 
     python -m benchmarks.evaluation [--space ofa_small] [--resolution 28] [--images 500] [--threads 1] [--rounds 7]
 
-One forward pass of the smallest and of the largest sub-network; folding counts. Rounds alternate. Prints the shortest CPU times.
+One forward pass of the smallest and of the largest sub-network; folding counts. Rounds alternate. It prints the shortest CPU
+times.
 """
 
 import argparse

@@ -19,25 +19,19 @@ COLUMN_GROUPS = {5: (-2, 1), 7: (-4, -1, 2)}
 """By kernel size: the first column of each group of three, from the centre. Columns beyond the kernel are cut off."""
 
 
-def depthwise_conv(
-    x: Tensor, weight: Tensor, stride: int, padding: Padding = "symmetric", bias: Tensor | None = None
-) -> Tensor:
-    """Convolves every channel with its own kernel: x (B, C, H, W), weight (C, 1, k, k) -> (B, C, H/stride, W/stride).
-
-    bias: (C,), added to the result.
-    """
+def depthwise_conv(x: Tensor, weight: Tensor, stride: int, padding: Padding = "symmetric") -> Tensor:
+    """Convolves every channel with its own kernel: x (B, C, H, W), weight (C, 1, k, k) -> (B, C, H/stride, W/stride)."""
     half = weight.shape[-1] // 2
     trained = weight.requires_grad and torch.is_grad_enabled()
     if not trained or pads(padding, x.shape[-1], weight.shape[-1], stride) != (half, half):
-        return convolve(x, weight, bias, stride, padding, groups=x.shape[1])
+        return convolve(x, weight, None, stride, padding, groups=x.shape[1])
     side = min(weight.shape[-1], 2 * min(x.shape[2:]) - 1)
     if side < weight.shape[-1]:  # on a small map the outer taps see only padding
         cut = (weight.shape[-1] - side) // 2
         weight = weight[:, :, cut : cut + side, cut : cut + side]
     if stride == 1 and side in COLUMN_GROUPS and x.device.type == "cpu":
-        y = _ByColumns.apply(x, weight)
-        return y if bias is None else y + bias[:, None, None]
-    return F.conv2d(x, weight, bias, stride, side // 2, groups=x.shape[1])
+        return _ByColumns.apply(x, weight)
+    return F.conv2d(x, weight, stride=stride, padding=side // 2, groups=x.shape[1])
 
 
 class _ByColumns(torch.autograd.Function):

@@ -71,7 +71,9 @@ def compute(op: Op, inputs: list[Tensor], weight: Tensor | None = None, bias: Te
         if op.kind == "linear":
             y = F.linear(x, weight, bias)
         elif op.kind == "depthwise":
-            y = depthwise_conv(x, weight, op.stride, op.padding, bias)
+            y = depthwise_conv(x, weight, op.stride, op.padding)
+            if bias is not None:
+                y += bias[:, None, None]
         else:
             y = convolve(x, weight, bias, op.stride, op.padding)
         return activate(y + op.constant if op.constant else y, op.act)

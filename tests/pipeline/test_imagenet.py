@@ -97,7 +97,7 @@ def test_every_stage_fits_into_memory(tmp_path: Path) -> None:
     for command in together:
         run(*command, processes=2)
     run("collect_accuracies", processes=2)
-    # Of so few images all networks have the same accuracy. The following stages get as many measurements as the profile asks for.
+    # With so few images all networks have the same accuracy. The other stages get as many measurements as the profile has.
     write_measurements(tmp_path / "build/accuracies.csv")
     run("fit_predictor")
     run("build_latency_table", "--device", "host")
