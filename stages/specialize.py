@@ -1,6 +1,7 @@
 """Stage specialize: extracts a target's network, fine-tunes it if asked for, recalibrates its statistics, and checks it."""
 
 import argparse
+from typing import Any
 
 from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import load_weights
@@ -36,16 +37,18 @@ def main() -> None:
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
-        supernet = build_supernet(space, len(train_images.classes), shared.dropout)
+        supernet = build_supernet(space, len(train_images.classes))
         teacher = load_teacher(params, supernet, full, weights, evaluator, arch.r)
         origin = load_weights(weights, supernet)
-        report = {"split": "val", "supernet_top1": evaluator.subnet_score(supernet, arch)}
+        start, report = supernet.extract(arch), dict[str, Any](split="val")
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
+            if group.is_first:
+                report |= {"supernet_top1": evaluator.subnet_score(supernet.to(group.device), arch)}
             tuning = FineTuning(
                 evaluator=evaluator, teacher=teacher, params=params, shared=shared, machine=machine,
                 phase=stage.name, seed=seed, group=group,
             )  # fmt: skip
-            found, seconds = tuning.specialize_all(supernet.extract(arch), work)
+            found, seconds = tuning.specialize_all(start, work)
             if not group.is_first:
                 return
             if seconds:

@@ -26,12 +26,14 @@ def main() -> None:
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         networks = baseline_layers(params, space, len(train_images.classes))
-        shutil.rmtree(paths.BASELINES, ignore_errors=True)
-        paths.BASELINES.mkdir(parents=True)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
+            if group.is_first:
+                shutil.rmtree(paths.BASELINES, ignore_errors=True)
+                paths.BASELINES.mkdir(parents=True)
             metrics = train_baselines(
                 networks, evaluator, params, shared, machine, paths.BASELINES, seed=seed, work=work, group=group
             )
+            group.wait()  # until all have read what the first one deletes at the end
             if group.is_first:
                 files.write_json(paths.report("train_baselines"), {"split": "val", "seed": seed, "networks": metrics})
 

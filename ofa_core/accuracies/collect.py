@@ -89,9 +89,8 @@ def int8_top1(evaluator: Evaluator, net: SuperNetwork, arch: Arch) -> float:
     Batch norm statistics are recalibrated. Activation ranges come from a subset of the same images.
     """
     net.set_active(arch)
-    x = evaluator.calibrate(net, arch.r)  # (n, 3, r, r)
-    places = np.linspace(0, len(x) - 1, min(CALIBRATION_IMAGES, len(x))).astype(int)
-    return evaluator.score(fake_quantized(net.extract(arch).eval(), [x[places]]), arch.r)
+    images = evaluator.calibrate(net, arch.r).spread(CALIBRATION_IMAGES)
+    return evaluator.score(fake_quantized(net.extract(arch).eval(), images), arch.r)
 
 
 def _collect(

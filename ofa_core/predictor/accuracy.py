@@ -1,7 +1,7 @@
 """The accuracy predictor: maps architecture and resolution to top-1 and its uncertainty."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -16,8 +16,10 @@ from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
 
-CHUNK = 8192
-"""Architectures predicted at a time, to limit memory."""
+MOST_PAIRS = 2**21
+"""Most pairs of an architecture and a measurement at a time: 16 MB for each of the few matrices over them."""
+MOST_ROWS = 8192
+"""Most architectures predicted at a time, for their features."""
 BASE = "base"
 """Name of the feature that holds the base's prediction, and prefix of the base's arrays in a file."""
 
@@ -92,9 +94,7 @@ class AccuracyPredictor:
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
         """Expected top-1 in 0..1 (n,) of encoded architectures: codes (n, genes), resolutions (n,)."""
-        starts = range(0, len(codes), CHUNK)
-        parts = [self._mean(codes[i : i + CHUNK], resolutions[i : i + CHUNK]) for i in starts]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        return self._in_chunks(self._mean, codes, resolutions)
 
     def uncertainty_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
         """The calibrated size (n,) of the errors of `predict_codes`, roughly their standard deviation."""
@@ -149,6 +149,15 @@ class AccuracyPredictor:
         base = cls._from_fields(fields, f"{prefix}{BASE}/") if has_base else None
         return cls(space, codes, resolutions, top1, log_weights, base)
 
+    def _in_chunks(
+        self, values: Callable[[np.ndarray, np.ndarray], np.ndarray], codes: np.ndarray, resolutions: np.ndarray
+    ) -> np.ndarray:  # (n,)
+        """The values of many architectures, a few at a time, to limit memory."""
+        measurements = max(len(self.top1), 0 if self.base is None else len(self.base.top1))
+        rows = min(MOST_ROWS, max(1, MOST_PAIRS // measurements))
+        parts = [values(codes[i : i + rows], resolutions[i : i + rows]) for i in range(0, len(codes), rows)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
     def _mean(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:  # (n,)
         features = encode_features(self.space, codes, resolutions)
         if self.base is None:
@@ -157,6 +166,9 @@ class AccuracyPredictor:
         return start + self.process.predict(features | {BASE: self._base_feature(start)})
 
     def _deviation(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:  # (n,)
+        return self._in_chunks(self._deviations_of, codes, resolutions)
+
+    def _deviations_of(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:  # (n,)
         features = encode_features(self.space, codes, resolutions)
         if self.base is None:
             return self.process.deviation(features)

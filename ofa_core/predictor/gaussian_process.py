@@ -6,7 +6,7 @@ Gaussian Processes for Machine Learning (Rasmussen and Williams, 2006): equation
     k(a, b) = s^2 exp(-1/2 sum_g w_g^2 |a_g - b_g|^2) + sum_g l_g^2 a_g . b_g + c^2,
 
 with one weight w_g and one l_g for each group g of features. Each kind of choice has an additive effect and takes part in
-interactions.
+interactions. Memory is a few matrices of n measurements by as many, or by the architectures predicted at a time.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,9 @@ class GaussianProcess:
     def from_weights(cls, groups: tuple[str, ...], log_weights: np.ndarray, x: Groups, y: np.ndarray) -> "GaussianProcess":
         """A process with given hyperparameters."""
         mean, scale = float(y.mean()), float(y.std()) or 1.0
-        kernel = _kernel(log_weights, *_pairs(groups, x, x))
+        features = [x[group] for group in groups]
+        smooth, kernel = _parts(log_weights, features, features)
+        kernel += smooth
         kernel.flat[:: len(y) + 1] += np.exp(2 * log_weights[-1]) + JITTER
         inverse, _ = _invert(kernel)
         return cls(groups, log_weights, x, mean, scale, inverse @ ((y - mean) / scale), inverse)
@@ -83,44 +85,56 @@ class GaussianProcess:
         return self.alpha / precision * self.scale, self.scale / np.sqrt(precision)
 
     def _cross(self, x: Groups) -> np.ndarray:  # (m, n)
-        return _kernel(self.log_weights, *_pairs(self.groups, x, self.x))
+        smooth, kernel = _parts(self.log_weights, *([features[group] for group in self.groups] for features in (x, self.x)))
+        kernel += smooth
+        return kernel
 
 
-def _maximise(start: np.ndarray, y: np.ndarray, parts: list[np.ndarray], iterations: int) -> np.ndarray:
-    distances = np.stack([_distances(part, part) for part in parts])  # (g, n, n)
-    products = np.stack([part @ part.T for part in parts])
-    bounds, data = [(-8.0, 4.0)] * len(start), (y, distances, products)
-    options = {"maxiter": iterations}
+def _maximise(start: np.ndarray, y: np.ndarray, groups: list[np.ndarray], iterations: int) -> np.ndarray:
+    bounds, data, options = [(-8.0, 4.0)] * len(start), (y, groups), {"maxiter": iterations}
     return minimize(_negative_log_likelihood, start, data, "L-BFGS-B", jac=True, bounds=bounds, options=options).x
 
 
-def _kernel(log_weights: np.ndarray, distances: np.ndarray, products: np.ndarray) -> np.ndarray:
-    count, weights = len(distances), np.exp(2 * log_weights)
-    return _smooth(weights, distances) + np.tensordot(weights[count:-3], products, 1) + weights[-2]
+def _parts(log_weights: np.ndarray, a: list[np.ndarray], b: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts of the kernel, each (n, m): the exponential one, and the rest. a, b: by group, (n, k_g) and (m, k_g)."""
+    count, weights = len(a), np.exp(log_weights)
+    # The weights scale the features, so a matrix product over the features of all groups does instead of one for each group.
+    a_near, b_near, a_linear, b_linear = (
+        np.concatenate([weight * part for weight, part in zip(chosen, parts, strict=True)], axis=1)
+        for chosen in (weights[:count], weights[count:-3])
+        for parts in (a, b)
+    )
+    distances = a_near @ b_near.T
+    distances *= -2
+    distances += (a_near**2).sum(1)[:, None]
+    distances += (b_near**2).sum(1)
+    np.maximum(distances, 0, out=distances)
+    distances *= -0.5
+    smooth = np.exp(distances, out=distances)
+    smooth *= weights[-3] ** 2
+    linear = a_linear @ b_linear.T
+    linear += weights[-2] ** 2
+    return smooth, linear
 
 
-def _smooth(weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    values = np.tensordot(-0.5 * weights[: len(distances)], distances, 1)
-    return weights[-3] * np.exp(values, out=values)
-
-
-def _negative_log_likelihood(
-    log_weights: np.ndarray, y: np.ndarray, distances: np.ndarray, products: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """Value and gradient, without the constant. distances, products: (g, n, n). One matrix inversion takes most of the time."""
-    count, weights = len(distances), np.exp(2 * log_weights)
-    smooth = _smooth(weights, distances)
-    kernel = smooth + np.tensordot(weights[count:-3], products, 1) + weights[-2]
+def _negative_log_likelihood(log_weights: np.ndarray, y: np.ndarray, groups: list[np.ndarray]) -> tuple[float, np.ndarray]:
+    """Value and gradient, without the constant. groups: features (n, k_g). One matrix inversion takes most of the time."""
+    count, weights = len(groups), np.exp(2 * log_weights)
+    smooth, kernel = _parts(log_weights, groups, groups)
+    kernel += smooth
     kernel.flat[:: len(y) + 1] += weights[-1] + JITTER
     inverse, half_log_determinant = _invert(kernel)
     alpha = inverse @ y
     value = 0.5 * y @ alpha + half_log_determinant + PRIOR * (log_weights**2).sum()
-    outer = inverse - np.outer(alpha, alpha)
-    gradient = [w * np.vdot(outer, p) for w, p in zip(weights[count:-3], products, strict=True)]
+    outer = inverse
+    outer -= np.outer(alpha, alpha)
+    # sum_ij M_ij a_i . a_j = sum (M a) * a, so sums over all pairs need no matrix of pairs for each group.
+    gradient = [w * ((outer @ x) * x).sum() for w, x in zip(weights[count:-3], groups, strict=True)]
     last = [weights[-2] * outer.sum(), weights[-1] * np.trace(outer)]
     outer *= smooth
-    gradient = [-0.5 * w * np.vdot(outer, d) for w, d in zip(weights[:count], distances, strict=True)] + gradient
-    return float(value), np.array([*gradient, outer.sum(), *last]) + 2 * PRIOR * log_weights
+    rows = outer.sum(1)  # |a_i - a_j|^2 = |a_i|^2 + |a_j|^2 - 2 a_i . a_j
+    near = [w * (((outer @ x) * x).sum() - rows @ (x**2).sum(1)) for w, x in zip(weights[:count], groups, strict=True)]
+    return float(value), np.array([*near, *gradient, outer.sum(), *last]) + 2 * PRIOR * log_weights
 
 
 def _invert(kernel: np.ndarray) -> tuple[np.ndarray, float]:
@@ -137,13 +151,3 @@ def _invert(kernel: np.ndarray) -> tuple[np.ndarray, float]:
     inverse = np.tril(half)
     inverse += np.tril(half, -1).T
     return inverse, half_log_determinant
-
-
-def _pairs(groups: tuple[str, ...], a: Groups, b: Groups) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances and scalar products, each (g, len(a), len(b))."""
-    return np.stack([_distances(a[group], b[group]) for group in groups]), np.stack([a[group] @ b[group].T for group in groups])
-
-
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances (len(a), len(b))."""
-    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)

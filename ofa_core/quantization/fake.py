@@ -13,11 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ofa_core.nn.batchnorm import BatchNorm
-from ofa_core.nn.depthwise import depthwise_conv
-from ofa_core.nn.elastic import max_pool
+from ofa_core.nn.folding import compute, fold
 from ofa_core.nn.network import CLASSIFIER, LayerModule, Network
-from ofa_core.nn.part import convolve
-from ofa_core.nn.slices import activate
 from ofa_core.quantization.grid import IMAGE_RANGE, LEVELS, quantize_activation, quantize_weight, weight_scales
 from ofa_core.space.graph import last_reads, lower_network, output_points, range_points
 from ofa_core.space.layers import Layer
@@ -145,30 +142,10 @@ class FakeQuantized(LayerModule):
 
     def _compute(self, op: Op, inputs: list[Tensor]) -> Tensor:
         """An operation with its activation: inputs (B, C, H, W) or (B, C)."""
-        [x, *others] = inputs
-        if op.weights is not None:
-            weight, bias = layer_weights(self.network, op)
-            weight = self._rounded(weight, op)
-            if op.kind == "linear":
-                y = F.linear(x, weight, bias)
-            elif op.kind == "depthwise":
-                y = depthwise_conv(x, weight, op.stride, op.padding) + _column(bias)
-            else:
-                y = convolve(x, weight, bias, op.stride, op.padding)
-            return activate(y + op.constant if op.constant else y, op.act)
-        if op.kind in ("maxpool", "avgpool"):
-            return max_pool(x, op.kernel, op.stride, op.padding) if op.kind == "maxpool" else _mean_pool(x, op)
-        if op.kind in ("mean", "flat_mean"):
-            return x.mean(dim=(2, 3), keepdim=op.kind == "mean")
-        if op.kind == "hard_swish":
-            return F.hardswish(x)
-        arithmetic: dict[str, Callable[[], Tensor]] = {
-            "add": lambda: x + others[0],
-            "mul": lambda: x * others[0],
-            "divide": lambda: x / op.constant,
-            "shift": lambda: x + op.constant,
-        }
-        return activate(arithmetic[op.kind](), op.act)
+        if op.weights is None:
+            return compute(op, inputs)
+        weight, bias = layer_weights(self.network, op)
+        return compute(op, inputs, self._rounded(weight, op), bias)
 
     def _rounded(self, weight: Tensor, op: Op) -> Tensor:
         return quantize_weight(weight) if self.weights and op.layer not in self.keep_float else weight
@@ -224,16 +201,6 @@ def of_form(ranges: Ranges, hard_swish: HardSwish) -> Ranges:
     return {point: bounds for point, bounds in ranges.items() if point not in inner}
 
 
-def fold(weight: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor]:
-    """Weights (out, ...) and bias (out,) of a convolution with the batch norm after it folded in.
-
-    In float64 and rounded once, as in export, so that scales agree to the last bit.
-    """
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()  # (out,)
-    bias = norm.bias.double() - norm.running_mean.double() * scale
-    return (weight.double() * scale[:, None, None, None]).float(), bias.float()
-
-
 def layer_weights(network: Network, op: Op) -> tuple[Tensor, Tensor | None]:
     """The weights (out, ...) and bias (out,) of an operation of a stand-alone network, batch norm folded in."""
     module = network.parts.get_submodule(str(op.weights))
@@ -242,7 +209,7 @@ def layer_weights(network: Network, op: Op) -> tuple[Tensor, Tensor | None]:
         return weight, bias
     norm = module.get_submodule("bn")
     assert isinstance(norm, BatchNorm)
-    return fold(weight, norm)
+    return fold(weight, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps)
 
 
 @torch.no_grad()
@@ -250,16 +217,6 @@ def scales_by_weights(network: Network) -> dict[str, Tensor]:
     """The scales (out,) of all weights of a stand-alone network, by name in its operations, such as `block_1.expand`."""
     ops = lower_network(network.active)
     return {op.weights: weight_scales(layer_weights(network, op)[0]) for op in ops if op.weights is not None}
-
-
-def _mean_pool(x: Tensor, op: Op) -> Tensor:
-    return F.avg_pool2d(x, op.kernel, op.stride, ceil_mode=True)
-
-
-def _column(bias: Tensor | None) -> Tensor:
-    """A bias (C,) shaped for maps (B, C, H, W)."""
-    assert bias is not None
-    return bias[:, None, None]
 
 
 def _scaled(x: Tensor, share: float) -> Tensor:

@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Stage:
         self.name = name
         self.params = ParamsFile("params.yaml")
         self._hashes = {path: files.md5(path) for path in _code()}
+        self._locks = ExitStack()
+        self._finished: list[Path] = []  # work folders that are no longer needed once the stage has succeeded
 
     def machine(self) -> MachineParams:
         """Section `machine`. It changes no result, may be edited during a run, and does not affect the work folder."""
@@ -87,9 +89,10 @@ class Stage:
     def work_folder(self, owner: bool = True) -> Iterator[Path]:
         """A folder for checkpoints, the same whenever the stage runs with these parameters, inputs and code.
 
-        Call it after reading all parameters and inputs. The folder is locked inside the block: raises ValueError if another
-        process works in it. It is deleted if the block ends without an exception. owner: False in the other processes of a
-        run, which neither lock nor delete it.
+        Call it after reading all parameters and inputs. The folder is locked until the run ends: raises ValueError if another
+        process works in it. If the block ends without an exception, the folder is deleted, but not before `check_unchanged`:
+        where an edit during the run is taken back, the next run goes on from the checkpoints. owner: False in the other
+        processes of a run, which neither lock nor delete it.
         """
         content = {str(path): digest for path, digest in self._hashes.items()} | {"params": self.params.used}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -100,12 +103,11 @@ class Stage:
             return
         lock = FileLock(folder.with_suffix(".lock"))
         try:
-            lock.acquire(timeout=0)
+            self._locks.enter_context(lock.acquire(timeout=0))
         except Timeout:
             raise ValueError(f"{folder}: another process is working here; wait for it or stop it") from None
-        with lock:
-            yield folder
-            shutil.rmtree(folder)
+        yield folder
+        self._finished.append(folder)
 
     def check_unchanged(self) -> None:
         """Raises ValueError that names the inputs, code files or parameters that have changed."""
@@ -122,13 +124,16 @@ def running(name: str) -> Iterator[Stage]:
     Raises ValueError if its inputs changed meanwhile. If a ValueError names a parameter, the file's name is put before it.
     """
     stage = Stage(name)
-    try:
-        yield stage
-    except ValueError as error:
-        if any(str(error).startswith(f"{section}.") for section in stage.params.content):
-            raise ValueError(f"{stage.params.path}: {error}") from None
-        raise
-    stage.check_unchanged()
+    with stage._locks:
+        try:
+            yield stage
+        except ValueError as error:
+            if any(str(error).startswith(f"{section}.") for section in stage.params.content):
+                raise ValueError(f"{stage.params.path}: {error}") from None
+            raise
+        stage.check_unchanged()
+        for folder in stage._finished:
+            shutil.rmtree(folder)
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:

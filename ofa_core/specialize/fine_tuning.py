@@ -23,14 +23,11 @@ from ofa_core.space.registry import get_space
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import Group
-from ofa_core.training.evaluation import EVAL_BATCH, Evaluator, network_score, use_threads
+from ofa_core.training.evaluation import Evaluator, eval_batch, network_score, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, always, train
 from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams
-
-CALIBRATION_BATCH = 100
-"""Images per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +72,7 @@ class FineTuning:
         if quantization == "aware":
             calibration = self.evaluator.calibrate(net, resolution)
             steps = self._schedule.steps(len(self.evaluator.train) // self.shared.batch_size)
-            ranges = observe(net, list(calibration.split(CALIBRATION_BATCH)))
+            ranges = observe(net, calibration)
             delay = round(params.delay * steps) * self.shared.accumulate
             module = FakeQuantized(net, ranges, learn=params.ranges == "learned", delay=delay)
         seconds = self.fine_tune(module, work).seconds if params.epochs else 0.0
@@ -158,4 +155,4 @@ def _score(path: Path, dataset: Path, split: str, threads: int) -> float:
     (net, arch), ranges = load_network(path), load_ranges(path)
     module = net if ranges is None else FakeQuantized(net, ranges)
     images = Images(dataset, split)
-    return network_score(module, images.batches(arch.r, EVAL_BATCH), images.task)
+    return network_score(module, images.batches(arch.r, eval_batch(arch.r)), images.task)

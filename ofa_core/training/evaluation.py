@@ -1,20 +1,26 @@
 """Scores of networks on a split, with batch norm statistics measured first."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ofa_core.nn.folding import FoldedNetwork
 from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.recalibration import recalibrate
 from ofa_core.space.arch import Arch
 from ofa_core.tasks.task import Task
-from ofa_core.training.images import Images
+from ofa_core.training.images import Batch, Batches, Images
 
 EVAL_BATCH = 500
-"""Images per forward pass; results do not depend on it."""
+"""Most images per forward pass of an evaluation."""
+PASS_PIXELS = 2**22
+"""Most pixels per forward pass: 5,350 images of 28 pixels, 83 of 224. Networks of the spaces then use about 1.5 GB."""
+KEPT_BYTES = 2 * 2**30
+"""Most bytes of decoded images that an evaluator keeps: 12,000 images at 224 pixels."""
 
 
 def use_threads(threads: int) -> None:
@@ -27,30 +33,64 @@ def use_threads(threads: int) -> None:
 
 
 @torch.inference_mode()
-def network_score(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> float:
+def network_score(net: nn.Module, batches: Sequence[Batch], task: Task) -> float:
     """A network's score (0..1) by the task, on (x (B, 3, r, r), labels (B,)) batches. Sets eval mode."""
-    net.eval()
-    return task.network_score((net(_placed(x, net)), labels) for x, labels in batches)
+    device, net = _device(net), net.eval()
+    run = FoldedNetwork(net) if isinstance(net, Network) else net
+    return task.network_score((run(_placed(x, device)), labels) for x, labels in batches)
+
+
+def eval_batch(resolution: int) -> int:
+    """Images per forward pass of an evaluation; results do not depend on it."""
+    return min(EVAL_BATCH, PASS_PIXELS // resolution**2)
+
+
+class Inputs(Sequence[Tensor]):
+    """Images in chunks (B, 3, r, r) on a device. They become float when they are read, so few are at a time."""
+
+    def __init__(self, batches: Batches, device: torch.device) -> None:
+        self.batches, self.device = batches, device
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    @overload
+    def __getitem__(self, i: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Tensor]: ...
+    def __getitem__(self, i: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        return _placed(self.batches[i][0], self.device)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (_placed(x, self.device) for x, _ in self.batches)
+
+    def spread(self, count: int) -> "Inputs":
+        """`count` of the images, evenly spaced; all if there are fewer."""
+        return Inputs(self.batches.spread(count), self.device)
 
 
 class Evaluator:
     """Validates sub-networks: statistics from the same train images, the task's score on the val split.
 
     train, val: the splits. bn_images: the number of train images for the statistics, drawn with `seed`; all if there are
-    fewer. Batches are cached by resolution.
+    fewer.
+
+    Images are decoded once a resolution, and kept as bytes up to `KEPT_BYTES`, the resolutions used last. So visit the
+    networks of one resolution after the other. A split that is larger by itself is decoded for every network.
     """
 
     def __init__(self, train: Images, val: Images, bn_images: int, seed: int) -> None:
         self.train, self.val, count = train, val, min(bn_images, len(train))
         self.indices = np.sort(np.random.default_rng([seed, 1]).choice(len(train), count, replace=False))
-        self._val_batches: dict[int, Sequence[tuple[Tensor, Tensor]]] = {}
+        self._kept: dict[tuple[str, int], np.ndarray] = {}  # by split and resolution, in the order they were used
 
-    def calibrate(self, net: Network, resolution: int) -> Tensor:
-        """Recalibrates the batch norms of the active sub-network at a resolution; returns the images used (n, 3, r, r)."""
-        [(x, _)] = self.train.batches(resolution, len(self.indices), self.indices)
-        x = _placed(x, net)
-        recalibrate(net, [x])
-        return x
+    def calibrate(self, net: Network, resolution: int) -> Inputs:
+        """Recalibrates the batch norms of the active sub-network at a resolution; returns the images used."""
+        images = Inputs(self._batches("train", resolution, PASS_PIXELS // resolution**2), _device(net))
+        recalibrate(net, images)
+        return images
 
     def subnet_score(self, net: SuperNetwork, arch: Arch) -> float:
         """The score (0..1) of a sub-network on val with its own statistics. Leaves it active and in eval mode."""
@@ -64,15 +104,26 @@ class Evaluator:
 
     def score(self, net: nn.Module, resolution: int) -> float:
         """The score (0..1) of a network on val, with the statistics it has. Sets eval mode."""
-        return network_score(net, self.val_batches(resolution), self.val.task)
+        return network_score(net, self._batches("val", resolution, eval_batch(resolution)), self.val.task)
 
-    def val_batches(self, resolution: int) -> Sequence[tuple[Tensor, Tensor]]:
-        """The val split as (x (B, 3, r, r), labels (B,))."""
-        if resolution not in self._val_batches:
-            self._val_batches[resolution] = self.val.batches(resolution, EVAL_BATCH)
-        return self._val_batches[resolution]
+    def _batches(self, split: Literal["train", "val"], resolution: int, batch_size: int) -> Batches:
+        images, indices = (self.train, self.indices) if split == "train" else (self.val, np.arange(len(self.val)))
+        size = len(indices) * resolution**2 * images.images.shape[-1]  # bytes
+        if size > KEPT_BYTES:
+            return images.batches(resolution, batch_size, indices)
+        pixels = self._kept.pop((split, resolution), None)
+        if pixels is None:
+            while self._kept and size + sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]
+            pixels = images.decoded(resolution, indices)
+        self._kept[split, resolution] = pixels  # now the last to go
+        return Batches(pixels, images.labels[indices], batch_size)
 
 
-def _placed(x: Tensor, net: nn.Module) -> Tensor:
-    """Moves images to the network's device, in the memory format fastest for convolutions."""
-    return x.to(next(net.parameters()).device).contiguous(memory_format=torch.channels_last)
+def _device(net: nn.Module) -> torch.device:
+    return next(net.parameters()).device
+
+
+def _placed(x: Tensor, device: torch.device) -> Tensor:
+    """Moves images to a device, in the memory format fastest for convolutions."""
+    return x.to(device).contiguous(memory_format=torch.channels_last)

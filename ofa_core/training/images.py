@@ -43,21 +43,29 @@ class Images:
             self._resized[resolution] = images.resized(resolution) if isinstance(images, Shards) else resize(images, resolution)
         return self._resized[resolution]
 
-    def batches(self, resolution: int, batch_size: int, indices: np.ndarray | None = None) -> Sequence[Batch]:
-        """Batches (x (B, 3, r, r), labels (B,)) in order, of the images at `indices` or of all images.
+    def decoded(self, resolution: int, indices: np.ndarray) -> np.ndarray:
+        """The images at `indices` (n,) at a resolution, uint8 (n, r, r, C) in memory."""
+        if isinstance(self.images, Shards):
+            return self.images.resized(resolution)[indices]
+        return resize(self.images[indices], resolution)
 
-        For images in memory the batches are kept too. For shards they are made on demand.
-        """
-        batches = Batches(self, resolution, batch_size, np.arange(len(self)) if indices is None else indices)
-        return batches if isinstance(self.images, Shards) else list(batches)
+    def batches(self, resolution: int, batch_size: int, indices: np.ndarray | None = None) -> "Batches":
+        """The images at `indices`, or all, in order. Images in shards are decoded whenever they are read."""
+        return Batches(self.at(resolution), self.labels, batch_size, indices)
 
 
 class Batches(Sequence[Batch]):
-    """Batches made on demand. The following ones are read in other threads meanwhile."""
+    """Images in batches, made when they are read. If they are in shards, the next batch is read in other threads meanwhile.
 
-    def __init__(self, images: Images, resolution: int, batch_size: int, indices: np.ndarray) -> None:
-        self.images, self.labels = images.at(resolution), images.labels
-        self.parts = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    images: uint8 (N, r, r, C). labels: (N,). indices: which of them, in which order; by default all.
+    """
+
+    def __init__(
+        self, images: np.ndarray | Shards, labels: np.ndarray, batch_size: int, indices: np.ndarray | None = None
+    ) -> None:
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        self.indices = np.arange(len(labels)) if indices is None else indices
+        self.parts = [self.indices[i : i + batch_size] for i in range(0, len(self.indices), batch_size)]
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -80,6 +88,11 @@ class Batches(Sequence[Batch]):
             [pixels] = following
             following = [self.images.begin(later) for later in self.parts[i + 1 : i + 2]]
             yield self._batch(part, pixels())
+
+    def spread(self, count: int) -> "Batches":
+        """`count` of the images, evenly spaced; all if there are fewer."""
+        places = np.linspace(0, len(self.indices) - 1, min(count, len(self.indices))).astype(int)
+        return Batches(self.images, self.labels, self.batch_size, self.indices[places])
 
     def _batch(self, indices: np.ndarray, pixels: np.ndarray) -> Batch:
         return to_input(pixels), torch.from_numpy(self.labels[indices])

@@ -137,7 +137,7 @@ def train(
                 live.show(state.progress, stream.steps_per_epoch, total)
                 if validation is not None and (step + 1) % between == 0:
                     _validate(state, validation, stream.steps_per_epoch)
-            if stop or save:
+            if stop or save or state.progress.step == total:  # the last one, for a stage that fails after its training
                 saved = time.monotonic()
                 if group.is_first:
                     state.save(work)
@@ -163,6 +163,7 @@ def _start(net: LayerModule, objective: Objective, shared: TrainingParams, work:
     state = TrainingState(net, _optimizer(net, shared), MovingAverage(net, shared.ema_decay) if shared.ema_decay else None)
     if not state.load(work) and group.is_first:
         state.save(work)  # where the first steps go back to
+    group.wait()  # every process has read the checkpoint; a finished one is deleted soon
     return state
 
 

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from scipy.optimize import check_grad
 
+from ofa_core.accuracies.collect import sample_archs
+from ofa_core.predictor import accuracy
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.accuracy_table import read_accuracies, write_accuracies
 from ofa_core.predictor.features import encode_features, present_genes
 from ofa_core.predictor.fitting import fit_and_check, fit_quantized_and_check
-from ofa_core.predictor.gaussian_process import GaussianProcess, _distances, _negative_log_likelihood
+from ofa_core.predictor.gaussian_process import GaussianProcess, _negative_log_likelihood
 from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.predictor.quality import prediction_quality
 from ofa_core.run import files
@@ -91,13 +93,25 @@ def test_resolutions_beyond_the_training_data() -> None:
 def test_likelihood_gradient() -> None:
     rng = np.random.default_rng(0)
     parts = [rng.standard_normal((30, 4)), rng.standard_normal((30, 1))]
-    distances = np.stack([_distances(part, part) for part in parts])
-    data = rng.standard_normal(30), distances, np.stack([part @ part.T for part in parts])
+    data = rng.standard_normal(30), parts
     weights = rng.standard_normal(7) * 0.3 - 1
     assert (
         check_grad(lambda w: _negative_log_likelihood(w, *data)[0], lambda w: _negative_log_likelihood(w, *data)[1], weights)
         < 1e-4
     )
+
+
+def test_kernel_is_the_one_of_the_docstring() -> None:
+    rng = np.random.default_rng(0)
+    a, b = ({"a": rng.standard_normal((n, 3)), "b": rng.standard_normal((n, 1))} for n in (5, 20))
+    weights = np.array([-1.0, -0.5, -0.7, 0.2, 0.1, -1.0, -2.0])
+    near, linear, (signal, constant, _) = np.exp(weights[:2]), np.exp(weights[2:4]), np.exp(weights[4:])
+    process = GaussianProcess.from_weights(("a", "b"), weights, b, b["a"].sum(1))
+    for i, j in np.ndindex(5, 20):
+        distance = sum(near[g] ** 2 * ((a[name][i] - b[name][j]) ** 2).sum() for g, name in enumerate("ab"))
+        products = sum(linear[g] ** 2 * (a[name][i] @ b[name][j]) for g, name in enumerate("ab"))
+        expected = signal**2 * np.exp(-distance / 2) + products + constant**2
+        assert process._cross(a)[i, j] == pytest.approx(expected, rel=1e-9)
 
 
 def test_leave_one_out_is_what_it_says() -> None:
@@ -113,6 +127,19 @@ def test_leave_one_out_is_what_it_says() -> None:
     cross = kernel._cross({"a": x["a"][7:8]})
     assert residuals[7] == pytest.approx(y[7] - (cross @ kernel.inverse @ standard[rest])[0] * y.std() - y.mean(), rel=1e-6)
     assert deviations[7] == pytest.approx(kernel.deviation({"a": x["a"][7:8]})[0] / y[rest].std() * y.std(), rel=1e-6)
+
+
+def test_many_measurements_are_predicted_in_small_chunks(base: AccuracyPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of a chunk follow from the number of measurements, and no prediction from the rows."""
+    archs = sample_archs(base.space, 50, seed=5)
+    whole = base.predict(archs), *base.interval(archs)
+    monkeypatch.setattr(accuracy, "MOST_PAIRS", 7 * len(base.top1))
+    cross, rows = GaussianProcess._cross, list[int]()
+    monkeypatch.setattr(GaussianProcess, "_cross", lambda self, x: rows.append(len(x["r"])) or cross(self, x))
+    for expected, found in zip(whole, (base.predict(archs), *base.interval(archs)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert max(rows) == 7
+    assert len(base.predict([])) == 0
 
 
 def test_saved_predictor_is_the_same(measured: tuple[list[Arch], np.ndarray], tmp_path: Path) -> None:

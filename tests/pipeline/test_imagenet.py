@@ -1,0 +1,121 @@
+"""Every stage of params/imagenet.yaml on 64 photos of 224 pixels, training in two processes, in less than 8 GB."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from ofa_core.accuracies.collect import sample_archs
+from ofa_core.predictor.accuracy_table import write_accuracies
+from ofa_core.space.registry import get_space
+from tests.conftest import REPO, shared_data
+from tests.projects import Project
+
+pytestmark = pytest.mark.slow
+
+MOST_BYTES = 8 * 2**30
+RESOLUTION = 224
+SYNSETS = ("n01440764", "n02084071", "n07747607", "n03000684")
+ONCE = {"epochs": 0.25, "warmup_epochs": 0, "lr": 0.001}
+"""One step. The profile's learning rates are for 256 times as many images."""
+SMALL: dict[str, dict[str, Any]] = {
+    "space": {"resolutions": [RESOLUTION]},
+    "training": {"batch_size": 8, "bn_images": 16, "device": "cpu", "threads": 1},
+    "prepare": {"folder": "photos", "val_images": 8},
+    "train_supernet": ONCE,
+    "collect_accuracies": {"architectures": 20, "int8_architectures": 20},
+    "search": {"targets": {"fast": {"fraction": 0.02}}},
+    "specialize": ONCE | {"quantization": "both"},
+    "export": {"calibration_images": 16, "parity_images": 4, "min_kernel_agreement": 0.0, "min_simulation_agreement": 0.0}
+    | {"max_int8_drop": 1.0},
+    "train_baselines": ONCE
+    | {
+        "networks": {"small": {"family": "mobilenet_v3_small", "width_mult": 1.0, "resolution": 224, "total_stride": 32}},
+    },
+    "evaluate": {"instances": 1, "milliseconds": 1},
+}
+"""What makes the profile short: sections and keys. Of the phases, the first and the last remain, with one step each."""
+
+
+def write_photos(folder: Path) -> None:
+    """64 photos in ImageNet's layout: 48 in train/, 16 in val/. It does not matter which photo is of what."""
+    with zipfile.ZipFile(shared_data("images/imagenet_photos.zip")) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".JPEG")][:64]
+        for i, name in enumerate(names):
+            path = folder / ("train" if i < 48 else "val") / SYNSETS[i % len(SYNSETS)] / f"{i}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(io.BytesIO(archive.read(name))).convert("RGB").save(path, quality=95)
+
+
+def write_params(project: Project) -> dict[str, Any]:
+    """Writes params.yaml: the imagenet profile, with few images and steps. Returns the changes of the default."""
+    yaml = YAML()
+    content = yaml.load(REPO / "params/imagenet.yaml")
+    for section, values in SMALL.items():
+        content.setdefault(section, {}).update(values)
+    phases = content["shrink"]["phases"]
+    first, *_, last = phases
+    content["shrink"]["phases"] = {first: phases[first] | ONCE, last: phases[last] | ONCE | {"init": first}}
+    host = yaml.load(REPO / "params/default.yaml")["build_latency_table"]["devices"]["host"]
+    host |= {"instances": 1, "max_error": 1.0, "milliseconds": 1, "networks": 4}
+    content["build_latency_table"] = {"devices": {"host": host}}
+    with (project.folder / "small.yaml").open("w") as file:
+        yaml.dump(content, file)
+    project.run("ofa_core.commands.main", "profile", "small.yaml", "--out", "params.yaml")
+    return dict(content)
+
+
+def peak(project: Project, *command: str, processes: int = 1) -> int:
+    """Runs a stage; returns the bytes of its largest process, times the processes that train together."""
+    process = project.start(*command, processes=processes)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"{' '.join(command)} exited {process.returncode}:\n{output[-4000:]}"
+    return usage.ru_maxrss * 1024 * processes
+
+
+def test_every_stage_fits_into_memory(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    write_photos(tmp_path / "photos")
+    content = write_params(project)
+    phases = list(content["shrink"]["phases"])
+    together = [["train_supernet"], *(["shrink", "--phase", phase] for phase in phases), ["train_baselines"]]
+    found: dict[str, int] = {}
+
+    def run(stage: str, *options: str, processes: int = 1) -> None:
+        found[" ".join((stage, *options))] = peak(project, f"stages.{stage}", *options, processes=processes)
+        print(stage, *options, found[" ".join((stage, *options))] / 2**30, flush=True)
+
+    run("prepare")
+    for command in together:
+        run(*command, processes=2)
+    run("collect_accuracies", processes=2)
+    # With so few images all networks have the same accuracy. The other stages get as many measurements as the profile has.
+    write_measurements(tmp_path / "build/accuracies.csv")
+    run("fit_predictor")
+    run("build_latency_table", "--device", "host")
+    run("search")
+    run("specialize", "--target", "fast", processes=2)
+    run("export", "--target", "fast")
+    run("evaluate", "--target", "fast")
+    run("compare")
+    assert {stage: size for stage, size in found.items() if size > MOST_BYTES} == {}
+
+
+def write_measurements(path: Path) -> None:
+    """The number of architectures of the profile, with accuracies that follow from their size."""
+    collect = YAML().load(REPO / "params/imagenet.yaml")["collect_accuracies"]
+    space = get_space("ofa_mbv3", 1.0, (RESOLUTION,))
+    archs = sample_archs(space, collect["architectures"], seed=0)
+    sizes = np.log([space.cost(arch, 1000).macs for arch in archs])
+    noise = np.random.default_rng(0).normal(0, 0.002, len(archs))
+    top1 = (0.7 + 0.05 * (sizes - sizes.mean()) + noise).tolist()
+    write_accuracies(path, archs, top1, {i: top1[i] - 0.005 for i in range(collect["int8_architectures"])})
