@@ -99,4 +99,4 @@ def test_order():
 @pytest.mark.parametrize("supported", [[], [4], [5, 6], [3, 4]])
 def test_ratios_are_checked(supported):
     with pytest.raises(ValueError, match="supported_expand_ratios"):
-        sort_channels(random_net(TINY["ofa_small"]), supported)
+        sort_channels(random_net(TINY["ofa_small_k7"]), supported)

@@ -16,26 +16,17 @@ from ofa_core.search.additive_cost import AdditiveCost
 from ofa_core.search.exact import optimum, solve
 from ofa_core.search.problem import Problem
 from ofa_core.space.base import Space
-from ofa_core.space.mobile import OFA_MBV3, MBSpace
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import OFA_MBV3, get_space
 from tests.conftest import arch_of, shared_data
 
 
 def restricted(rng: np.random.Generator) -> Space:
-    """Two or three stages of at most three blocks, with few kernel sizes, ratios and depths."""
-    count = int(rng.integers(2, 4))
-    stages = tuple(replace(stage, blocks=2) for stage in OFA_MBV3.stages[:count])
-    space_class = type(
-        "Restricted",
-        (MBSpace,),
-        {
-            "kernel_sizes": tuple(sorted(rng.choice((3, 5, 7), 2, replace=False).tolist())),
-            "expand_ratios": tuple(sorted(rng.choice((3, 4, 6), 2, replace=False).tolist())),
-            "depths": (1, 2),
-        },
-    )
-    space: Space = space_class("restricted", replace(OFA_MBV3, stages=stages), 1.0, (64, 96))
-    return space
+    """Two or three stages of at most two blocks, with few kernel sizes, ratios and depths."""
+    sizes = tuple(sorted(rng.choice((3, 5, 7), 2, replace=False).tolist()))
+    ratios = tuple(sorted(rng.choice((3, 4, 6), 2, replace=False).tolist()))
+    stages = OFA_MBV3.stages[: int(rng.integers(2, 4))]
+    stages = tuple(replace(stage, depths=(1, 2), kernel_sizes=sizes, expand_ratios=ratios) for stage in stages)
+    return replace(OFA_MBV3, stages=stages).space("restricted", resolutions=(64, 96))
 
 
 def all_codes(space: Space) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +94,7 @@ def test_full_space_of_measured_networks() -> None:
 
 def test_tables_handed_in() -> None:
     """Accepts any object that gives the values of stage choices. Checked against brute force on a small problem."""
-    space = get_space("ofa_small", resolutions=(20,))
+    space = get_space("ofa_small_k7", resolutions=(20,))
     rng = np.random.default_rng(3)
     stages = stage_choices(space)
     assert [len(stage.codes) for stage in stages] == [7371] * 3
@@ -124,7 +115,7 @@ def test_tables_handed_in() -> None:
 
 def test_slopes_are_differences() -> None:
     """The prediction is linear in each block: changing one choice changes it by the difference of slopes."""
-    space = get_space("ofa_small")
+    space = get_space("ofa_small_k7")
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(200)]
     predictor = AdditivePredictor.fit(space, archs, rng.random(200))
@@ -145,4 +136,4 @@ def test_spaces_whose_stages_are_coupled() -> None:
     with pytest.raises(ValueError, match="share layers"):
         search(space, predictor, None, macs=2e9, engine="exact")
     with pytest.raises(ValueError, match="at least 10"):
-        AdditivePredictor.fit(get_space("ofa_small"), [], [])
+        AdditivePredictor.fit(get_space("ofa_small_k7"), [], [])
