@@ -133,8 +133,8 @@ class AccuracyPredictor:
             raise ValueError(f"{path}: not a predictor of this pipeline") from None
 
     def _fields(self, prefix: str = "") -> dict[str, np.ndarray]:
-        own = {"space": np.array(json.dumps(self.space.description())), "codes": self.codes, "resolutions": self.resolutions, "top1": self.top1,
-               "log_weights": self.process.log_weights}  # fmt: skip
+        own = {"space": np.array(json.dumps(self.space.description())), "codes": self.codes, "resolutions": self.resolutions,
+               "top1": self.top1, "log_weights": self.process.log_weights}  # fmt: skip
         base = {} if self.base is None else self.base._fields(f"{prefix}{BASE}/")
         return {prefix + name: value for name, value in own.items()} | base
 

@@ -34,8 +34,10 @@ def read_accuracies(path: Path, column: str = "top1") -> tuple[list[Arch], np.nd
     """
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(LISTS, str))
-        lists = table[[name for name in LISTS if name in table]].map(lambda cell: [float(n) for n in cell.split()])
-        archs = [Arch.from_dict(row) for row in lists.assign(r=table["r"]).to_dict("records")]
+        names = [name for name in LISTS if name in table]
+        lists = [[[float(number) for number in cell.split()] for cell in table[name]] for name in names]
+        rows = zip(*lists, table["r"].tolist(), strict=True)
+        archs = [Arch.from_dict(dict(zip((*names, "r"), row, strict=True))) for row in rows]
         return archs, table[column].to_numpy(dtype=float)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None

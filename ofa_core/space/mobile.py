@@ -74,12 +74,12 @@ class Stage:
         _check_choices("kernel_sizes", self.kernel_sizes, least=3, most=31)
         if even := [size for size in self.kernel_sizes if size % 2 == 0]:
             raise ValueError(f"kernel_sizes: {even[0]} is not odd")
-        _check_choices("expand_ratios", self.expand_ratios, most=32)
-        if 1 in self.expand_ratios and len(self.expand_ratios) > 1:
-            raise ValueError(f"expand_ratios: {list(self.expand_ratios)}: 1 stands alone, without expansion")
         # As in `Arch`: a ratio that is a whole number is an int, however it was written.
         whole = tuple(int(ratio) if float(ratio).is_integer() else ratio for ratio in self.expand_ratios)
         object.__setattr__(self, "expand_ratios", whole)
+        _check_choices("expand_ratios", self.expand_ratios, most=32)
+        if 1 in self.expand_ratios and len(self.expand_ratios) > 1:
+            raise ValueError(f"expand_ratios: {list(self.expand_ratios)}: 1 stands alone, without expansion")
         _check_stride(self.stride)
 
     @property
