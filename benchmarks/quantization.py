@@ -4,7 +4,7 @@
     python -m benchmarks.quantization photos PHOTOS.zip NET.config WEIGHTS [--splits 3] [--options none ...] [--kernels]
     python -m benchmarks.quantization mixed WORK [--data build/data/classification.npz]
 
-trained: a ReLU6 network without squeeze-excite (space ofa_small) and an h-swish network with it (ofa_small_se), trained from
+trained: a ReLU6 network without squeeze-excite (space ofa_small_k7) and an h-swish network with it (ofa_small_se), trained from
   scratch and kept in WORK. Calibrated on 200 train images, scored on all test images.
 photos: a published ImageNet network. Calibrated on a random half of the photos and scored on the other half, then the reverse,
   for several splits. --kernels instead compares XNNPACK with the reference kernels on 100 photos.
@@ -53,7 +53,7 @@ from ofa_core.training.params import TrainingParams
 
 TASK = get_task("classification")
 SUBNET = SubnetParams(kernel_size=3, depth=2, expand_ratio=4, resolution=28)
-FORMS: Mapping[str, tuple[HardSwish, ...]] = {"ofa_small": ("composed",), "ofa_small_se": ("composed", "fused")}
+FORMS: Mapping[str, tuple[HardSwish, ...]] = {"ofa_small_k7": ("composed",), "ofa_small_se": ("composed", "fused")}
 """Spaces of the small networks, and the forms of hard swish that matter for each."""
 CALIBRATION_IMAGES, OTHERS = 200, 500
 """Numbers of train images for calibration, and for choosing layers."""

@@ -28,7 +28,7 @@ from ofa_core.training.loop import Schedule, train
 from ofa_core.training.params import TrainingParams
 from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
 
-SPACE = get_space("ofa_small", 1.0, (24, 28, 32))
+SPACE = get_space("ofa_small_k7", 1.0, (24, 28, 32))
 SIZE = 32
 
 

@@ -12,16 +12,33 @@ from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.network import SuperNetwork
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
+from ofa_core.space.mobile import FirstBlock, Head, MBTable, Stage, Stem
 from ofa_core.space.registry import get_space
 
 torch.set_num_threads(1)  # threads do not help such small maps, and on a busy machine they wait for each other
 
 CLASSES = 5
 
+ELASTIC = MBTable(
+    width_mult=1.0,
+    resolutions=(16, 20),
+    bn_eps=1e-3,
+    stem=Stem(widths=(8, 16), stride=2, act="relu6"),
+    first=FirstBlock(widths=(8, 16), act="relu6", residual=True),
+    stages=(
+        Stage(widths=(16, 24), depths=(1, 2), kernel_sizes=(3,), expand_ratios=(1,), stride=1, act="relu6", se=False),
+        Stage(widths=(16, 24), depths=(1, 3), kernel_sizes=(3, 5), expand_ratios=(1.5, 3), stride=2, act="h_swish", se=True),
+    ),
+    head=Head(expand_widths=(32,), mix_widths=(32, 48), act="h_swish"),
+)
+"""A table with elastic widths, a stage without expansion, and one width in one row."""
+
 TINY = {
+    "elastic_width": ELASTIC.space("elastic_width"),
     "ofa_mbv3": get_space("ofa_mbv3", 0.25, (32, 40)),
     "ofa_proxyless": get_space("ofa_proxyless", 0.25, (32, 40)),
     "ofa_small": get_space("ofa_small", 0.25, (20, 24)),
+    "ofa_small_k7": get_space("ofa_small_k7", 0.25, (20, 24)),
     "ofa_small_se": get_space("ofa_small_se", 0.25, (20, 24)),
 }
 """Fast enough for hundreds of forward passes."""

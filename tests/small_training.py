@@ -18,7 +18,7 @@ from ofa_core.training.objective import Objective
 from ofa_core.training.params import PhaseParams, RoleParams, TrainingParams
 from ofa_core.training.shrinking import full_sampler, phase_sampler
 
-SPACE = get_space("ofa_small", 0.5, (20, 24))
+SPACE = get_space("ofa_small_k7", 0.5, (20, 24))
 SHARED = TrainingParams(
     batch_size=32, momentum=0.9, weight_decay=3e-5, label_smoothing=0.1, dropout=0.1, zero_residuals=False, max_shift=0.08,
     flip=True, crop_scale=None, brightness=0.0, saturation=0.0, bn_images=64, final_lr=0.0, accumulate=1, ema_decay=0.0,

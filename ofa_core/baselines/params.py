@@ -1,6 +1,6 @@
 """Parameters of networks to compare with."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,30 +26,32 @@ class StockParams:
 
 @section
 class SubnetParams:
-    """A sub-network with the same choice everywhere, to train from random weights."""
+    """A sub-network with the same choice everywhere, or the nearest that a block or stage has, to train from random weights.
+
+    Where widths are elastic, every row has its largest.
+    """
 
     kernel_size: int
-    """Kernel size in pixels of every block, one of the space's."""
+    """Kernel size in pixels of every block, a choice of at least one."""
     depth: int
-    """Blocks of every stage, one of the space's."""
+    """Blocks of every stage, a choice of at least one."""
     expand_ratio: int
-    """Expand ratio of every block, one of the space's."""
+    """Expand ratio of every block, a choice of at least one."""
     resolution: int
     """Input resolution in pixels, one of the space's."""
 
     def arch(self, space: Space) -> Arch:
         """The architecture. Raises ValueError that names the key when a choice is not of the space."""
         wanted = {"ks": ("kernel_size", self.kernel_size), "d": ("depth", self.depth), "e": ("expand_ratio", self.expand_ratio)}
-        values: dict[str, list[int]] = {"ks": [], "d": [], "e": []}
-        for gene in sorted(space.genes, key=lambda gene: gene.position):
-            key, value = wanted[gene.field]
-            value = value if len(gene.choices) > 1 else int(gene.choices[0])
-            if value not in gene.choices:
-                raise ValueError(f"{key}: {value}: allowed are {', '.join(map(str, gene.choices))}")
-            values[gene.field].append(value)
+        values: dict[str, Any] = {"r": self.resolution}
+        for field, (key, value) in wanted.items():
+            genes = [gene.choices for gene in space.genes if gene.field == field]
+            if value not in (known := sorted(set().union(*genes))):
+                raise ValueError(f"{key}: {value}: allowed are {', '.join(map(str, known))}")
+            values[field] = [min(choices, key=lambda choice: abs(choice - value)) for choices in genes]
         if self.resolution not in space.resolutions:
             raise ValueError(f"resolution: {self.resolution}: allowed are {', '.join(map(str, space.resolutions))}")
-        return Arch(tuple(values["ks"]), tuple(values["e"]), tuple(values["d"]), self.resolution)
+        return Arch.from_dict(values | {"w": space.largest().w})
 
 
 @section

@@ -24,16 +24,23 @@ def comma_separated(choices: Sequence[str] | None = None) -> Callable[[str], lis
     return parse
 
 
+def space_name(text: str) -> str:
+    """The type of an argument with the name of a space, or the path of its table."""
+    from ofa_core.space.registry import SPACES, is_path
+
+    if text not in SPACES and not is_path(text):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, SPACES))}, or a path)")
+    return text
+
+
 def add_space(parser: argparse.ArgumentParser) -> None:
     """Declares the search space and its width."""
-    from ofa_core.space.registry import SPACES
-
-    parser.add_argument("space", choices=SPACES, help="search space")
+    parser.add_argument("space", type=space_name, help="search space, or the path of a YAML file with its table")
     parser.add_argument("--width-mult", type=float, metavar="W", help="multiplies every width (default: the published one)")
 
 
 def space_of(args: argparse.Namespace) -> "Space":
-    """The space of `add_space`'s arguments. Raises ValueError for an impossible width."""
+    """The space of `add_space`'s arguments. Raises ValueError for an impossible width, and for a file that holds no table."""
     from ofa_core.space.registry import get_space
 
     return get_space(args.space, args.width_mult)
@@ -66,7 +73,7 @@ def arch_of(args: argparse.Namespace, space: "Space") -> "Arch":
         fields = files.read_json(args.arch)
     fields = fields.get("arch", fields) if isinstance(fields, dict) else fields
     if not isinstance(fields, dict):
-        raise ValueError(f"--arch: {args.arch}: not an object with ks, e, d, r")
+        raise ValueError(f"--arch: {args.arch}: not an object with ks, e, d, r, and w where widths are elastic")
     return Arch.from_dict(fields)
 
 

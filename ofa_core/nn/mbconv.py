@@ -120,6 +120,8 @@ class MBConv(Part):
 
     @torch.no_grad()
     def sort_channels(self, forms: Sequence[Layer]) -> None:
+        if self.expand is None:
+            return  # its middle channels are its input, whose order belongs to the layer before
         order = sorted_order(importance(self.project.weight), (layer.mid for layer in forms))
         permute(order, 1, self.project.weight)
         permute(order, 0, self.depthwise.weight)  # the kernel matrices are shared by all channels
@@ -131,9 +133,8 @@ class MBConv(Part):
             squeezed = sorted_order(importance(self.se.expand.weight), (layer.se for layer in forms))
             permute(squeezed, 1, self.se.expand.weight)
             permute(squeezed, 0, self.se.reduce.weight, self.se.reduce.bias)
-        if self.expand is not None:
-            permute(order, 0, self.expand.weight)
-            permute_norm(order, self.expand.bn)
+        permute(order, 0, self.expand.weight)
+        permute_norm(order, self.expand.bn)
 
     @property
     def last_norm(self) -> BatchNorm:

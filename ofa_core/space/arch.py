@@ -19,7 +19,9 @@ class Arch:
     e:  expand ratio of every block.
     d:  depth of every stage. In ofa_resnet50 the first entry is that of the stem (0 or 2).
     r:  input resolution in pixels.
-    w:  width index of every part of ofa_resnet50. None for other spaces.
+    w:  width of every row of a mobile table that has several widths in any row: stem, first block, each stage, the layers of
+        the head, at multiplier 1 (a row with one width has an entry too). None if all its rows have one width.
+        In ofa_resnet50: the index of the width of each part.
 
     Lists and numpy numbers are accepted and stored as tuples of int and float. Entries of blocks that the depth skips are kept
     as given: they are part of the encoding, but not of the network.

@@ -15,6 +15,9 @@ import numpy as np
 from ofa_core.space.arch import Arch
 from ofa_core.space.layers import Layer
 
+RESOLUTIONS = tuple(range(128, 225, 4))
+"""Input resolutions of the published spaces, in pixels."""
+
 
 class Cost(NamedTuple):
     """macs: multiply-accumulates per image. params: number of trainable parameters."""
@@ -42,8 +45,20 @@ class Slot(NamedTuple):
     depth: tuple[int, int] | None
 
 
+def check_width_mult(width_mult: float) -> None:
+    """Raises ValueError for an unusable width multiplier."""
+    if not 0.05 <= width_mult <= 16:
+        raise ValueError(f"width_mult: {width_mult} is not between 0.05 and 16")
+
+
+def check_resolutions(resolutions: Sequence[int]) -> None:
+    """Raises ValueError unless there are resolutions, and they are ascending multiples of 4, 8 or more."""
+    if not len(resolutions) or any(r < 8 or r % 4 for r in resolutions) or list(resolutions) != sorted(set(resolutions)):
+        raise ValueError(f"resolutions: {list(resolutions)} are not ascending multiples of 4, 8 or more")
+
+
 class Space(ABC):
-    """A once-for-all space at one width. `genes` and `slots` describe it to predictors, cost counters and search.
+    """A once-for-all space at one width multiplier. `genes` and `slots` describe it to predictors, cost counters and search.
 
     resolutions: the elastic input resolutions in pixels. `validate` also accepts other multiples of 4.
     """
@@ -109,8 +124,17 @@ class Space(ABC):
         return part
 
     def cardinality(self) -> int:
-        """The exact number of distinct networks at one resolution."""
-        always = {column for slot in self.slots if slot.depth is None for column in slot.genes}
+        """The exact number of distinct networks at one resolution, if no two choices round to the same channels.
+
+        A gene that not all networks use must belong to blocks of one stage.
+        """
+        smallest = {column: gene.choices[0] for column, gene in enumerate(self.genes) if gene.field == "d"}
+        always = {
+            column
+            for slot in self.slots
+            if slot.depth is None or slot.depth[1] <= smallest[slot.depth[0]]
+            for column in slot.genes
+        }
         product = math.prod(len(self.genes[column].choices) for column in always)
         for depth, gene in enumerate(self.genes):
             if gene.field == "d":

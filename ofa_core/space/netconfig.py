@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
 from ofa_core.space.layers import Activation, Layer, make_divisible
-from ofa_core.space.mobile import MBSpace
 from ofa_core.space.registry import get_space
 
 _ORDER = "weight_bn_act"
@@ -97,9 +97,7 @@ def arch_of_config(config: Mapping[str, Any], resolution: int, source: str = "ne
     layers = layers_of_config(config, resolution, source)
     name = _SPACES[config["name"]]
     for width_mult in _WIDTH_MULTS:
-        space = get_space(name, width_mult)
-        assert isinstance(space, MBSpace)
-        arch = _member(space, layers, resolution)
+        arch = _member(get_space(name, width_mult), layers, resolution)
         if arch is not None:
             return name, width_mult, arch
     raise ValueError(
@@ -107,7 +105,7 @@ def arch_of_config(config: Mapping[str, Any], resolution: int, source: str = "ne
     )
 
 
-def _member(space: MBSpace, layers: Sequence[Layer], resolution: int) -> Arch | None:
+def _member(space: Space, layers: Sequence[Layer], resolution: int) -> Arch | None:
     """The architecture of `space` with exactly these layers, or None."""
     classes, smallest = layers[-1].out, space.smallest(resolution)
     least = space.layers(smallest, classes)
@@ -115,12 +113,12 @@ def _member(space: MBSpace, layers: Sequence[Layer], resolution: int) -> Arch | 
     if len(layers) < len(least) or any(layers[i].out != least[i].out for i in fixed):
         return None
     blocks = len(layers) - len(least) + sum(smallest.d)
-    stages = [stage.blocks for stage in space.table.stages]
+    stages = space.largest(resolution).d  # the most blocks of each stage
     for choice in product(*(gene.choices for gene in space.genes if gene.field == "d")):
         depths = tuple(map(int, choice))
         if sum(depths) != blocks:
             continue
-        n, ratios = len(smallest.e), space.expand_ratios
+        n, ratios = len(smallest.e), {ratio for gene in space.genes if gene.field == "e" for ratio in gene.choices}
         by_ratio = {ratio: space.layers(replace(smallest, e=(ratio,) * n, d=depths), classes) for ratio in ratios}
         ks, e = list(smallest.ks or ()), list(smallest.e)
         columns = [sum(stages[:s]) + j for s, depth in enumerate(depths) for j in range(depth)]

@@ -1,21 +1,129 @@
-"""Search spaces by name."""
+"""Search spaces by name: the tables that are shipped, and own ones from a YAML file.
 
-from collections.abc import Mapping, Sequence
+ofa_mbv3, ofa_proxyless and ofa_resnet50 are those of Once-for-All's published code (mit-han-lab/once-for-all).
+"""
 
-from ofa_core.space.base import Space
-from ofa_core.space.mobile import OFA_MBV3, OFA_PROXYLESS, OFA_SMALL, OFA_SMALL_SE, MBSpace
-from ofa_core.space.resnet import ResNetSpace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ofa_core.space.base import RESOLUTIONS, Space, check_resolutions, check_width_mult
+from ofa_core.space.layers import Activation
+from ofa_core.space.mobile import FirstBlock, Head, MBTable, Stage, Stem
+from ofa_core.space.resnet import resnet50
+
+
+def _published(width: int, stride: int, act: Activation, se: bool = False) -> Stage:
+    """A stage with the choices of Once-for-All, section 4.1."""
+    return Stage(widths=(width,), depths=(2, 3, 4), kernel_sizes=(3, 5, 7), expand_ratios=(3, 4, 6), stride=stride, act=act,
+                 se=se)  # fmt: skip
+
+
+def _small(width: int, stride: int, depths: tuple[int, ...], kernels: tuple[int, ...], ratios: tuple[int, ...]) -> Stage:
+    """A stage for small images: ReLU6, no squeeze-excite."""
+    return Stage(widths=(width,), depths=depths, kernel_sizes=kernels, expand_ratios=ratios, stride=stride, act="relu6",
+                 se=False)  # fmt: skip
+
+
+OFA_MBV3 = MBTable(
+    width_mult=1.0,
+    resolutions=RESOLUTIONS,
+    bn_eps=1e-5,
+    stem=Stem(widths=(16,), stride=2, act="h_swish"),
+    first=FirstBlock(widths=(16,), act="relu", residual=True),
+    stages=(
+        _published(24, 2, "relu"),
+        _published(40, 2, "relu", se=True),
+        _published(80, 2, "h_swish"),
+        _published(112, 1, "h_swish", se=True),
+        _published(160, 2, "h_swish", se=True),
+    ),
+    head=Head(expand_widths=(960,), mix_widths=(1280,), act="h_swish"),
+)
+
+OFA_PROXYLESS = MBTable(
+    width_mult=1.3,
+    resolutions=RESOLUTIONS,
+    bn_eps=1e-3,
+    stem=Stem(widths=(32,), stride=2, act="relu6"),
+    first=FirstBlock(widths=(16,), act="relu6", residual=False),
+    stages=(
+        _published(24, 2, "relu6"),
+        _published(40, 2, "relu6"),
+        _published(80, 2, "relu6"),
+        _published(96, 1, "relu6"),
+        _published(192, 2, "relu6"),
+        replace(_published(320, 1, "relu6"), depths=(1,)),
+    ),
+    head=Head(expand_widths=None, mix_widths=(1280,), act="relu6"),
+)
+
+# For images of 20 to 32 pixels. ReLU6 without squeeze-excite is safe in int8, as in the LPCVC winner's networks.
+# On a desktop CPU (full-integer, 28 pixels, in microseconds) a block of the first stage takes 15 with kernel 3, 29 with 5 and 584
+# with 7; one of the last stage 9 and 13. So early blocks are few, narrow and 3x3, and choices are where they are cheap.
+OFA_SMALL = MBTable(
+    width_mult=1.0,
+    resolutions=(24, 28),
+    bn_eps=1e-5,
+    stem=Stem(widths=(16,), stride=2, act="relu6"),
+    first=FirstBlock(widths=(16,), act="relu6", residual=True),
+    stages=(
+        _small(16, 1, depths=(1, 2), kernels=(3,), ratios=(2, 3, 4)),
+        _small(32, 2, depths=(1, 2, 3), kernels=(3, 5), ratios=(3, 4, 6)),
+        _small(64, 2, depths=(1, 2, 3), kernels=(3, 5), ratios=(3, 4, 6)),
+    ),
+    head=Head(expand_widths=(256,), mix_widths=(256,), act="relu6"),
+)
+
+# The choices of Once-for-All at the same widths, 7x7 kernels included.
+OFA_SMALL_K7 = replace(
+    OFA_SMALL,
+    resolutions=(20, 24, 28),
+    stages=tuple(_published(width, stride, "relu6") for width, stride in ((16, 1), (32, 2), (64, 2))),
+)
+
+# The same again with h-swish and squeeze-excite: the first, third and fifth stage of ofa_mbv3.
+OFA_SMALL_SE = replace(
+    OFA_SMALL_K7,
+    stem=OFA_MBV3.stem,
+    first=OFA_MBV3.first,
+    stages=tuple(
+        replace(theirs, widths=ours.widths, stride=ours.stride)
+        for ours, theirs in zip(OFA_SMALL_K7.stages, OFA_MBV3.stages[::2], strict=True)
+    ),
+    head=replace(OFA_SMALL_K7.head, act="h_swish"),
+)
 
 MB_TABLES = {
-    "ofa_mbv3": (OFA_MBV3, 1.0),
-    "ofa_proxyless": (OFA_PROXYLESS, 1.3),
-    "ofa_small": (OFA_SMALL, 1.0),
-    "ofa_small_se": (OFA_SMALL_SE, 1.0),
+    "ofa_mbv3": OFA_MBV3,
+    "ofa_proxyless": OFA_PROXYLESS,
+    "ofa_small": OFA_SMALL,
+    "ofa_small_k7": OFA_SMALL_K7,
+    "ofa_small_se": OFA_SMALL_SE,
 }
-"""Table and default width multiplier of every MobileNet-like space."""
+"""The shipped tables that the pipeline can use."""
+
+SPACES: dict[str, Callable[[str, float | None, Sequence[int] | None], Space]] = {
+    **{name: table.space for name, table in MB_TABLES.items()},
+    "ofa_resnet50": resnet50,
+}
+"""By name: makes the space. Arguments: its name, width multiplier and resolutions, None for its own."""
 
 
-SPACES = (*MB_TABLES, "ofa_resnet50")
+def is_path(name: str) -> bool:
+    """Whether the name of a space is the path of its table: it has a slash or ends in .yaml."""
+    return "/" in name or name.endswith(".yaml")
+
+
+def read_table(path: str) -> MBTable:
+    """The table in a YAML file (docs/spaces.md). Raises ValueError, one line that names file, row and field."""
+    from ofa_core.run.params import ParamsFile  # needs ruamel.yaml, which the shipped tables do not
+
+    content = ParamsFile(path).content
+    try:
+        return MBTable.parse(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def get_space(
@@ -23,31 +131,33 @@ def get_space(
     width_mult: float | None = None,
     resolutions: Sequence[int] | None = None,
     choices: Mapping[str, Sequence[Sequence[int | float]]] | None = None,
+    table: Mapping[str, Any] | None = None,
 ) -> Space:
     """A space by name.
 
-    name: one of `SPACES`. ofa_small (ReLU6) and ofa_small_se (h-swish and squeeze-excite) are for images of 20 to 32 pixels.
-    width_mult: multiplies every width; results are rounded to multiples of 8. None: the published one. Must be None for
+    name: one of `SPACES`, or the path of a YAML file with a table (`is_path`).
+    width_mult: multiplies every width; results are rounded to multiples of 8. None: that of the table. Must be None for
       ofa_resnet50, whose widths are elastic.
-    resolutions: the elastic input resolutions in pixels, ascending multiples of 4. None: the default of the space.
+    resolutions: the elastic input resolutions in pixels, ascending multiples of 4. None: those of the table.
     choices: of every gene, to restrict the space to; see `Space.with_choices`. None: all.
+    table: the table itself, as `Space.description` holds it. Then `name` is only a name, and no file is read.
 
     Raises ValueError that names the argument.
     """
-    if name not in SPACES:
-        raise ValueError(f"name: {name!r} is not one of {', '.join(SPACES)}")
-    if width_mult is not None and not 0.05 <= width_mult <= 16:
-        raise ValueError(f"width_mult: {width_mult} is not between 0.05 and 16")
+    make = SPACES.get(name)
+    try:
+        if table is not None:
+            make = MBTable.parse(table).space
+        elif is_path(name):
+            make = read_table(name).space
+    except ValueError as error:
+        raise ValueError(f"{'name' if table is None else 'table'}: {error}") from None
+    if make is None:
+        raise ValueError(f"name: {name!r} is not one of {', '.join(SPACES)}, nor a path with a slash or .yaml at its end")
+    if width_mult is not None:
+        check_width_mult(width_mult)
     if resolutions is not None:
-        resolutions = tuple(int(r) for r in resolutions)
-        if not resolutions or any(r < 8 or r % 4 for r in resolutions) or list(resolutions) != sorted(set(resolutions)):
-            raise ValueError(f"resolutions: {list(resolutions)} are not ascending multiples of 4, 8 or more")
-    space: Space
-    if name == "ofa_resnet50":
-        if width_mult is not None:
-            raise ValueError("width_mult: ofa_resnet50 has elastic widths and takes none")
-        space = ResNetSpace(name, resolutions or OFA_MBV3.resolutions)
-    else:
-        table, usual = MB_TABLES[name]
-        space = MBSpace(name, table, usual if width_mult is None else width_mult, resolutions or table.resolutions)
+        resolutions = tuple(map(int, resolutions))
+        check_resolutions(resolutions)
+    space = make(name, width_mult, resolutions)
     return space if choices is None else space.with_choices(choices)

@@ -1,9 +1,10 @@
 """The ResNet50D space of Once-for-All: elastic depth, expand ratio and width."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ofa_core.space.arch import Arch
-from ofa_core.space.base import Gene, Slot, Space
+from ofa_core.space.base import RESOLUTIONS, Gene, Slot, Space
 from ofa_core.space.layers import Layer, make_divisible
 
 
@@ -88,3 +89,10 @@ class ResNetSpace(Space):
             Layer(name="pool", kind="avgpool", inp=out, out=out, resolution=r),
             Layer(name="classifier", kind="linear", inp=out, out=num_classes, bias=True, resolution=1),
         ]
+
+
+def resnet50(name: str, width_mult: float | None = None, resolutions: Sequence[int] | None = None) -> ResNetSpace:
+    """The space at these resolutions in pixels (None: the published ones). Raises ValueError for a width multiplier."""
+    if width_mult is not None:
+        raise ValueError(f"width_mult: {name} has elastic widths and takes none")
+    return ResNetSpace(name, tuple(RESOLUTIONS if resolutions is None else resolutions))

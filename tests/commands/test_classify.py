@@ -29,7 +29,7 @@ from tests.conftest import REPO, shared_data
 from tests.convert.test_network import conversion
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SPACE = get_space("ofa_small", 0.5)
+SPACE = get_space("ofa_small_k7", 0.5)
 
 
 def export(folder: Path, arch: Arch, monkeypatch: pytest.MonkeyPatch) -> dict:
@@ -37,7 +37,7 @@ def export(folder: Path, arch: Arch, monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.chdir(folder)
     torch.manual_seed(1)
     net, path = build_supernet(SPACE, len(CLASSES)), Path("net.safetensors")
-    origin = {"space": {"name": "ofa_small", "width_mult": 0.5}, "num_classes": len(CLASSES)}
+    origin = {"space": {"name": "ofa_small_k7", "width_mult": 0.5}, "num_classes": len(CLASSES)}
     save_network(path, net.extract(arch), arch, origin)
     images = np.random.default_rng(0).integers(0, 256, (8, arch.r, arch.r, 3), dtype=np.uint8)
     params, task = conversion(formats=("uint8", "float")), get_task("classification")

@@ -153,9 +153,9 @@ def test_cost(capsys, tmp_path):
         assert (found["macs"], found["params"]) == space.cost(arch)
         assert found["arch"] == arch.to_dict()
         assert sum(layer["macs"] for layer in found["layers"]) == found["macs"]
-    code, out, _ = ofa(capsys, "cost", "ofa_small", "--num-classes", "10")
+    code, out, _ = ofa(capsys, "cost", "ofa_small_k7", "--num-classes", "10")
     assert code == 0
-    small = get_space("ofa_small")
+    small = get_space("ofa_small_k7")
     macs, params = small.cost(small.largest(), 10)
     assert out.splitlines()[-1].split()[:3] == ["total", f"{macs:,}", f"{params:,}"]
     assert len(out.splitlines()) == len(small.layers(small.largest())) + 2

@@ -21,8 +21,8 @@ def ofa_search(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A predictor of ofa_small that favours large networks."""
-    space = get_space("ofa_small", resolutions=(20, 28))
+    """A predictor of ofa_small_k7 that favours large networks."""
+    space = get_space("ofa_small_k7", resolutions=(20, 28))
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(40)]
     macs = np.array([space.cost(arch, 10).macs for arch in archs])

@@ -44,7 +44,7 @@ def test_a_graph_converts_with_all_of_its_outputs() -> None:
 
 @pytest.mark.parametrize("resolution", [20, 22])
 def test_same_padding_needs_no_pad_operator(resolution: int) -> None:
-    symmetric = make_network("ofa_small", 0.5, 20).active
+    symmetric = make_network("ofa_small_k7", 0.5, 20).active
     layers: list[Layer] = []
     for layer in symmetric:
         size = resolution if not layers else layers[-1].out_resolution

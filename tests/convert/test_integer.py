@@ -52,7 +52,7 @@ def test_every_scale_in_the_file_is_the_networks(family):
 
 
 def test_a_scale_that_differs_is_named():
-    network = make_network("ofa_small", 0.5, 20)
+    network = make_network("ofa_small_k7", 0.5, 20)
     ranges = calibrate(network, random_images(8, 20), "minmax", "composed")
     content = convert_integer(network, ranges)
     low, high = ranges["block_1.expand"]
@@ -71,7 +71,7 @@ def test_a_scale_that_differs_is_named():
 
 
 def test_channels_without_weights_have_the_converters_least_scale():
-    network = make_network("ofa_small", 0.5, 20)
+    network = make_network("ofa_small_k7", 0.5, 20)
     with torch.no_grad():
         expand = network.parts["block_1"].expand
         expand.weight[3], expand.bn.bias[3] = 0, 0

@@ -25,7 +25,7 @@ from ofa_core.runtime.tflite import TFLiteModel, make_interpreter
 from ofa_core.space.registry import get_space
 
 # Even and odd maps meet both ways of padding: 20 -> 10 -> 5 -> 3, 28 -> 14 -> 7 -> 4, 44 -> 22 -> 11 -> 6 -> 3 -> 2.
-NETWORKS = [("ofa_small", None, 20), ("ofa_small_se", None, 28), ("ofa_proxyless", 0.25, 44), ("ofa_resnet50", None, 36)]
+NETWORKS = [("ofa_small_k7", None, 20), ("ofa_small_se", None, 28), ("ofa_proxyless", 0.25, 44), ("ofa_resnet50", None, 36)]
 
 
 def make_network(name, width_mult, resolution, seed=0, classes=10):
@@ -126,7 +126,7 @@ def test_uint8_takes_bytes_and_gives_probabilities(exported):
 
 
 def test_operators_of_relu6_networks():
-    network = make_network("ofa_small", None, 20)
+    network = make_network("ofa_small_k7", None, 20)
     whole = tf_network(network)
     blocks = [layer for layer in network.active if layer.kind == "mbconv"]
     strided_on_even = sum(layer.stride == 2 and layer.resolution % 2 == 0 for layer in network.active)
@@ -167,7 +167,7 @@ def test_parts_of_a_network_run_after_one_another():
 
 
 def test_bad_input_is_one_clear_line():
-    network = make_network("ofa_small", None, 20)
+    network = make_network("ofa_small_k7", None, 20)
     whole = tf_network(network)
     for images in (random_images(0, 20), random_images(2, 24), random_images(2, 20).astype(np.float32)):
         with pytest.raises(ValueError, match="calibration images: "):

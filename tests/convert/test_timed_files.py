@@ -23,7 +23,7 @@ def device(**changes: object) -> DeviceParams:
 def test_table_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     where = r"build_latency_table\.devices\.phone"
-    space = get_space("ofa_small")
+    space = get_space("ofa_small_k7")
     with pytest.raises(ValueError, match=rf"{where}\.file: table\.json: no such file"):
         obtain_table("phone", device(), space, 10, "composed", 0, tmp_path)
     shutil.copy(REPO / "params/ci_latency.json", "table.json")

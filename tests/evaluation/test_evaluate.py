@@ -20,7 +20,7 @@ from ofa_core.tasks.registry import get_task
 def test_score_counts_every_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file with random weights, on all cores in small parts, against torch's order of classes."""
     monkeypatch.setattr(evaluation, "BATCH", 5)
-    space = get_space("ofa_small", 0.5)
+    space = get_space("ofa_small_k7", 0.5)
     torch.manual_seed(0)
     net = build_supernet(space, 6).extract(space.smallest(24)).eval()
     task = get_task("classification")

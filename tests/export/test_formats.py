@@ -199,7 +199,7 @@ def test_gates_stop_with_one_line():
 
 
 def test_background_never_wins_and_changes_nothing_else():
-    network = make_network("ofa_small", None, 20)
+    network = make_network("ofa_small_k7", None, 20)
     wider, images = with_background(network), random_images(50, 20)
     expected, got = torch_probabilities(network, images), torch_probabilities(wider, images)
     np.testing.assert_allclose(got[:, 1:] / (1 - got[:, :1]), expected, rtol=1e-4)
@@ -231,8 +231,8 @@ def test_hard_swish_is_chosen_by_measurement():
 @pytest.fixture
 def stage_folder(tmp_path):
     """A folder in which the stage export can run for the target demo."""
-    space = get_space("ofa_small", 0.5)
-    network = make_network("ofa_small", 0.5, 20)
+    space = get_space("ofa_small_k7", 0.5)
+    network = make_network("ofa_small_k7", 0.5, 20)
     save_network(tmp_path / paths.specialized_file("demo", "post"), network, arch_of(space, network), origin(space))
     text = re.sub(r"width_mult: 1.0", "width_mult: 0.5", (REPO / "params.yaml").read_text())
     (tmp_path / "params.yaml").write_text(text.replace("formats: [uint8, float, onnx, torch]", "formats: [uint8, torch]"))

@@ -34,7 +34,7 @@ def choose(net, params=PARAMS, keep_float=(), slower=1.1):
 
 
 def test_layers_are_chosen_and_the_file_is_nearer_to_float():
-    net = make_network("ofa_small", None, 20)
+    net = make_network("ofa_small_k7", None, 20)
     mixed, sizes = choose(net)
     assert len(sizes[0]) == 1 + len(mixed.rows) <= 1 + CANDIDATES
     taken = {row["layer"] for row in mixed.rows if row["taken"]}
@@ -50,7 +50,7 @@ def test_layers_are_chosen_and_the_file_is_nearer_to_float():
 
 
 def test_bounds_are_heeded():
-    net = make_network("ofa_small", None, 20)
+    net = make_network("ofa_small_k7", None, 20)
     enough = choose(net, replace(PARAMS, min_agreement=0.0))[0]
     assert enough.keep_float == ()
     assert all("already" in row["why"] for row in enough.rows)

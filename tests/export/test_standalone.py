@@ -131,7 +131,7 @@ def test_equal_bytes_from_another_process_and_folder(exported, half, tmp_path):
 
 
 def test_normalisation_of_imagenet():
-    network = make_network("ofa_small", 0.5, 20)
+    network = make_network("ofa_small_k7", 0.5, 20)
     images = random_images(4, 20)
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
@@ -148,7 +148,7 @@ def ours(tmp_path):
     from ofa_core.space.registry import get_space
     from tests.export.test_formats import arch_of, origin
 
-    space, network = get_space("ofa_small", 0.5), make_network("ofa_small", 0.5, 20)
+    space, network = get_space("ofa_small_k7", 0.5), make_network("ofa_small_k7", 0.5, 20)
     save_network(tmp_path / "net.safetensors", network, arch_of(space, network), origin(space))
     (tmp_path / "images").mkdir()
     for i, image in enumerate(random_images(6, 32)):

@@ -16,8 +16,8 @@ from tests.conftest import shared_data
 
 @pytest.fixture
 def small_table():
-    """A synthetic table of every layer of ofa_small at 20 and 32 pixels: one millisecond per ten million MACs."""
-    space = get_space("ofa_small", resolutions=[20, 32])
+    """A synthetic table of every layer of ofa_small_k7 at 20 and 32 pixels: one millisecond per ten million MACs."""
+    space = get_space("ofa_small_k7", resolutions=[20, 32])
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(400)]
     layers = {layer.key: layer for arch in archs for layer in space.layers(arch, 10)}

@@ -17,7 +17,6 @@ from ofa_core.runtime.sampling import measure
 from ofa_core.runtime.tflite import make_interpreter
 from ofa_core.runtime.timing import Timing, standard_error
 from ofa_core.space.layer_sums import distinct_layers
-from ofa_core.space.mobile import MBSpace
 from ofa_core.space.registry import get_space
 from tests.conftest import shared_data
 from tests.convert.test_timed_files import device
@@ -39,7 +38,7 @@ class ArithmeticDevice:
         return 0.002 + model.stat().st_size / 2e6
 
 
-@pytest.mark.parametrize("name", ["ofa_small", "ofa_small_se", "ofa_resnet50"])
+@pytest.mark.parametrize("name", ["ofa_small_k7", "ofa_small_se", "ofa_resnet50"])
 def test_distinct_layers_cover_every_network(name):
     space = get_space(name)
     resolutions = space.resolutions[:2]
@@ -77,7 +76,7 @@ def test_one_layer_files_of_every_kind_run(dtype):
 
 
 def test_the_layer_that_sees_the_image_takes_uint8():
-    space = get_space("ofa_small", resolutions=[20])
+    space = get_space("ofa_small_k7", resolutions=[20])
     first, second, *_ = space.layers(space.smallest(), 10)
     for layer, expected in ((first, np.uint8), (second, np.int8)):
         interpreter = make_interpreter(layer_file(layer, "uint8"))
@@ -106,15 +105,13 @@ def test_signals_do_not_fade_in_networks_to_be_timed():
 def test_layer_files_do_not_touch_the_generators():
     import torch
 
-    state, layer = torch.get_rng_state(), get_space("ofa_small").layers(get_space("ofa_small").smallest(), 10)[3]
+    state, layer = torch.get_rng_state(), get_space("ofa_small_k7").layers(get_space("ofa_small_k7").smallest(), 10)[3]
     assert layer_file(layer, "uint8") == layer_file(layer, "uint8")
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_table_of_a_tiny_space_on_this_machine(monkeypatch, tmp_path):
-    monkeypatch.setattr(MBSpace, "kernel_sizes", (3, 5))
-    monkeypatch.setattr(MBSpace, "expand_ratios", (3,))
-    space = get_space("ofa_small", width_mult=0.25, resolutions=[12])
+def test_table_of_a_tiny_space_on_this_machine(tmp_path):
+    space = get_space("ofa_small_k7", width_mult=0.25, resolutions=[12]).restrict({"ks": (3, 5), "e": (3,)})
     table, report = build_table(HostDevice(seconds=0.002), space, tmp_path, num_classes=4, instances=1, max_error=1, networks=4)
     assert report["networks_checked"] == len(report["measured_ms"]) == len(report["predicted_ms"]) == 2
     assert all(0 < ms < 50 for ms in report["measured_ms"])
@@ -129,7 +126,7 @@ def test_table_of_a_tiny_space_on_this_machine(monkeypatch, tmp_path):
 
 
 def test_the_call_is_counted_once(monkeypatch, tmp_path):
-    space = get_space("ofa_small", width_mult=0.25, resolutions=[12])
+    space = get_space("ofa_small_k7", width_mult=0.25, resolutions=[12])
     monkeypatch.setattr("ofa_core.measure.build.layer_file", lambda layer, *_: bytes(4000))
     monkeypatch.setattr("ofa_core.measure.build.trivial_file", lambda dtype: b"")
     table, _ = build_table(ArithmeticDevice(), space, tmp_path, num_classes=4, networks=0)
@@ -141,7 +138,7 @@ def test_the_call_is_counted_once(monkeypatch, tmp_path):
 
 
 def test_a_stopped_build_goes_on(monkeypatch, tmp_path):
-    space = get_space("ofa_small", width_mult=0.25, resolutions=[12])
+    space = get_space("ofa_small_k7", width_mult=0.25, resolutions=[12])
     made = []
     monkeypatch.setattr("ofa_core.measure.build.layer_file", lambda layer, *_: made.append(layer.key) or bytes(4 * layer.macs))
     monkeypatch.setattr("ofa_core.measure.build.trivial_file", lambda dtype: b"")
@@ -213,7 +210,7 @@ def test_networks_of_a_correction_are_of_all_sizes():
 
 
 def test_correction_recovers_scale_and_overhead():
-    space = get_space("ofa_small")
+    space = get_space("ofa_small_k7")
     layers = {layer.key: Timing(3, layer.macs / 1e6, 0.0) for layer in distinct_layers(space, space.resolutions, 10)}
     table = LatencyTable({}, "uint8", space.resolutions, 10, overhead_ms=0.1, layers=layers)
     archs = random_archs(space, space.resolutions, 16, seed=0)
@@ -253,7 +250,7 @@ def test_accuracy_by_hand():
 
 
 def test_time_model_grows_with_the_work(tmp_path):
-    space = get_space("ofa_small", resolutions=[32])
+    space = get_space("ofa_small_k7", resolutions=[32])
     layer = space.layers(space.largest(), 10)[3]
     (tmp_path / "layer.tflite").write_bytes(layer_file(layer, "float32"))
     timing = time_model(tmp_path / "layer.tflite", instances=2, seconds=0.02)

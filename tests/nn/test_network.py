@@ -101,7 +101,7 @@ def test_foreign_architecture_is_refused_and_changes_nothing(name):
 
 def test_dropout_acts_in_training_only():
     torch.manual_seed(0)
-    net = build_supernet(TINY["ofa_small"], CLASSES, dropout=0.5)
+    net = build_supernet(TINY["ofa_small_k7"], CLASSES, dropout=0.5)
     x = images(20)
     assert not torch.equal(net(x), net(x))
     net.eval()
@@ -178,7 +178,7 @@ def test_gradients_and_statistics_flow_only_into_active_parts(name):
 
 
 def test_a_smaller_kernel_starts_as_the_centre_of_the_larger():
-    net = build_supernet(TINY["ofa_small"], CLASSES)
+    net = build_supernet(TINY["ofa_small_k7"], CLASSES)
     depthwise = net.parts["block_1"].depthwise
     assert depthwise.weight.shape[2:] == (7, 7)
     assert torch.equal(depthwise.kernel_weight(5, 8), depthwise.weight[:8, :, 1:6, 1:6])
@@ -202,7 +202,7 @@ def test_zeroed_residuals_make_depth_irrelevant(name):
 
 def test_kernels_are_transformed_in_a_chain():
     """The 3x3 kernel comes from the transformed 5x5 one, as in the published code."""
-    depthwise = shared_net("ofa_small").parts["block_1"].depthwise
+    depthwise = shared_net("ofa_small_k7").parts["block_1"].depthwise
     five = depthwise.weight[:8, 0, 1:6, 1:6].reshape(8, 25) @ depthwise.matrix_7to5.T
     three = five.view(8, 5, 5)[:, 1:4, 1:4].reshape(8, 9) @ depthwise.matrix_5to3.T
     assert torch.allclose(depthwise.kernel_weight(5, 8).view(8, 25), five, atol=1e-6)

@@ -66,7 +66,7 @@ def test_both_key_styles_load(tmp_path, name, block, wrapped):
 
 def test_loaded_weights_are_copies_even_of_overlapping_views(tmp_path):
     """The resnet50 parity file has views of one storage: writing to one would change others."""
-    net = random_net(TINY["ofa_small"])
+    net = random_net(TINY["ofa_small_k7"])
     pool = torch.rand(100_000) + 0.5
     state = {key: pool[: value.numel()].view(value.shape) for key, value in published_layout(net).items()}
     state = {key: value for key, value in state.items() if "num_batches" not in key}
@@ -117,7 +117,7 @@ def test_broken_and_unsafe_files_are_refused(tmp_path, capsys, content, message)
     elif content is not None:
         torch.save(content, path)
     with pytest.raises(ValueError, match=f"net.pth: {message}"):
-        official.load_official(random_net(TINY["ofa_small"]), path)
+        official.load_official(random_net(TINY["ofa_small_k7"]), path)
     assert "executed" not in capsys.readouterr().out
 
 

@@ -86,4 +86,4 @@ def test_leaves_weights_and_modules_as_they_were():
 
 def test_needs_images():
     with pytest.raises(ValueError, match="no images"):
-        recalibrate(random_net(TINY["ofa_small"]), [])
+        recalibrate(random_net(TINY["ofa_small_k7"]), [])

@@ -97,6 +97,6 @@ def test_order():
 
 
 def test_the_largest_network_must_be_supported():
-    space = TINY["ofa_small"]
+    space = TINY["ofa_small_k7"]
     with pytest.raises(ValueError, match="supports: the largest network is not among those trained"):
         sort_channels(random_net(space), space.restrict({"e": [3, 4]}))

@@ -204,7 +204,7 @@ def test_transferred_predictor_is_saved_with_its_base(
     assert (loaded.uncertainty_codes(codes, resolutions) > 0).all()
     np.testing.assert_allclose(base.predict(archs[60:90]) - predictor.predict(archs[60:90]), 0.01, atol=0.005)
     with pytest.raises(ValueError, match="different choices"):
-        AccuracyPredictor.fit(get_space("ofa_small"), archs[:40], top1[:40], base=base)
+        AccuracyPredictor.fit(get_space("ofa_small_k7"), archs[:40], top1[:40], base=base)
 
 
 def test_fitting_a_transferred_predictor_keeps_held_out_networks_from_its_base(
@@ -250,7 +250,7 @@ def test_resnet_features() -> None:
 
 
 def test_bad_measurements(tmp_path: Path) -> None:
-    space = get_space("ofa_small")
+    space = get_space("ofa_small_k7")
     archs = [space.sample(np.random.default_rng(i)) for i in range(12)]
     with pytest.raises(ValueError, match=r"0\.\.1"):
         AccuracyPredictor.fit(space, archs, [70.0] * 12)
@@ -273,7 +273,7 @@ def test_fitting_reports_held_out_architectures(measured: tuple[list[Arch], np.n
 
 
 def test_accuracies_file(tmp_path: Path) -> None:
-    space = get_space("ofa_small")
+    space = get_space("ofa_small_k7")
     archs = [space.sample(np.random.default_rng(i)) for i in range(5)]
     write_accuracies(tmp_path / "a.csv", archs, [0.1, 0.2, 0.3, 0.4, 0.5])
     read, top1 = read_accuracies(tmp_path / "a.csv")

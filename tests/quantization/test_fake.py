@@ -68,7 +68,7 @@ def test_it_is_the_network_itself_when_switched_off(name, width_mult, resolution
 
 
 def test_methods_of_calibration():
-    network = make_network("ofa_small", None, 20)
+    network = make_network("ofa_small_k7", None, 20)
     batches = [normalised(random_images(8, 20, seed)) for seed in range(3)]
     found = {method: observe(network, batches, method) for method in ("minmax", "moving_average", "percentile", "mse")}
     assert len({tuple(ranges) for ranges in found.values()}) == 1  # the same points
@@ -90,7 +90,7 @@ def test_methods_of_calibration():
 
 
 def test_ranges_are_checked():
-    network = make_network("ofa_small", None, 20)
+    network = make_network("ofa_small_k7", None, 20)
     ranges = observe(network, [normalised(random_images(4, 20))])
     for change, message in (
         ({"block_99": (0, 1)}, "ranges: block_99 is not an activation of this network"),
@@ -105,7 +105,7 @@ def test_ranges_are_checked():
 
 
 def test_ranges_follow_training_and_wait_for_the_delay():
-    network, x = make_network("ofa_small", None, 20), normalised(random_images(8, 20))
+    network, x = make_network("ofa_small_k7", None, 20), normalised(random_images(8, 20))
     ranges = {name: (low / 2, high / 2) for name, (low, high) in observe(network, [x]).items()}
     quantized = FakeQuantized(network, ranges, delay=2).train()
     quantized.weights = False

@@ -38,11 +38,11 @@ def edited(folder: Path, old: str, new: str) -> Path:
         ("launcher: python ", "launcher: bash ", "machine.launcher: 'bash': string should match pattern"),
         ("batch_size: 64", "batch_size: 12.5", "training.batch_size: 12.5: input should be a valid integer"),
         ("name: ofa_small ", "name: ofa_tiny ", "space.name: 'ofa_tiny' is not one of ofa_mbv3, ofa_proxyless, ofa_small"),
-        ("[20, 24, 28]", "[20, 22]", "space.resolutions: [20, 22] are not ascending multiples of 4"),
+        ("[24, 28]", "[20, 22]", "space.resolutions: [20, 22] are not ascending multiples of 4"),
         ("init: kernel,", "init: kernels,", "shrink.phases.depth_1.init: kernels does not lead back to full"),
         ("init: full,", "init: depth_1,", "does not lead back to full"),
         ("last: expand_2", "last: expand_3", "shrink.last: expand_3 is not one of kernel"),
-        ("kernel_sizes: [3, 5, 7]", "kernel_sizes: [3, 4]", "shrink.phases.kernel.kernel_sizes: 4: allowed are 3, 5, 7"),
+        ("kernel_sizes: [3, 5]", "kernel_sizes: [3, 4]", "shrink.phases.kernel.kernel_sizes: 4: allowed are 3, 5"),
         ("device: host", "device: pixel", "search.device: pixel: allowed are host"),
         ("fast: {", "fast: {device: pixel, ", "search.targets.fast.device: pixel: allowed are host"),
         (

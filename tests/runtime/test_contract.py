@@ -110,7 +110,7 @@ def test_classifiers_of_others(tmp_path):
 
 def test_the_command(capsys, tmp_path):
     """Our file with 1000 classes and a background passes. Our float file fails, because its input is not uint8."""
-    network = make_network("ofa_small", 0.5, 20, classes=1001)
+    network = make_network("ofa_small_k7", 0.5, 20, classes=1001)
     (tmp_path / "model.tflite").write_bytes(integer(network, random_images(4, 20)))
     (tmp_path / "model_float.tflite").write_bytes(convert_float(tf_network(network)))
     code, out, _ = ofa(capsys, "verify", "--contract", "classification", str(tmp_path / "model.tflite"))

@@ -141,7 +141,7 @@ def test_macs_and_parameters(name: str, limit: float) -> None:
     assert few.cost == space.cost(few.arch).params
 
 
-@pytest.mark.parametrize("name", ["ofa_mbv3", "ofa_resnet50", "ofa_proxyless", "ofa_small"])
+@pytest.mark.parametrize("name", ["ofa_mbv3", "ofa_resnet50", "ofa_proxyless", "ofa_small_k7"])
 def test_costs_and_changes(name: str) -> None:
     space = get_space(name)
     rng = np.random.default_rng(1)
@@ -185,7 +185,7 @@ def test_linear_slopes() -> None:
 
 def small_case(**milliseconds: Callable[[Layer], float]) -> tuple[Space, AccuracyPredictor, dict[str, LatencyTable]]:
     """A small space, a predictor that rates large networks higher, and a table for each device."""
-    space = get_space("ofa_small", resolutions=(20, 28))
+    space = get_space("ofa_small_k7", resolutions=(20, 28))
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(60)]
     macs = np.array([space.cost(arch, 10).macs for arch in archs])

@@ -113,6 +113,6 @@ def test_errors_of_the_value_pass_through():
     def value(layer):
         raise KeyError(layer.key)
 
-    space = get_space("ofa_small")
+    space = get_space("ofa_small_k7")
     with pytest.raises(KeyError, match="conv-28x28x3"):
         LayerSum(space, value)([space.largest()])

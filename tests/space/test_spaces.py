@@ -1,4 +1,5 @@
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import strategies as st
 
 from ofa_core.space.arch import Arch
 from ofa_core.space.layers import Layer, make_divisible
+from ofa_core.space.mobile import Head
 from ofa_core.space.registry import SPACES, get_space
-from tests.networks import ALL, archs
+from tests.networks import ALL, ELASTIC, archs
 
 any_arch = st.sampled_from(sorted(ALL)).flatmap(lambda name: st.tuples(st.just(ALL[name]), archs(ALL[name])))
 
@@ -19,7 +21,23 @@ def test_cardinality_is_exact():
     stages = [sum(3**d for d in range(base, base + 3)) for base in (2, 2, 4, 2)]
     assert get_space("ofa_resnet50").cardinality() == 2 * 3**6 * stages[0] * stages[1] * stages[2] * stages[3]
     assert get_space("ofa_resnet50").cardinality() == pytest.approx(2.46e12, rel=2e-3)
-    assert get_space("ofa_small").cardinality() == 7371**3
+    assert get_space("ofa_small_k7").cardinality() == 7371**3
+    assert get_space("ofa_small").cardinality() == (6 + 6**2 + 6**3) * (6 + 6**2 + 6**3 + 6**4) ** 2
+
+
+@pytest.mark.parametrize("name", ["wide", "head"])
+def test_cardinality_equals_a_count_of_all_networks(name):
+    """Enumerates every code of small tables with elastic widths, and counts distinct lists of layers."""
+    stage = replace(ELASTIC.stages[1], widths=(16, 24), depths=(1, 2))
+    stages = (stage, replace(stage, kernel_sizes=(3,), expand_ratios=(3,), widths=(16, 32))) if name == "wide" else (stage,)
+    head = ELASTIC.head if name == "wide" else Head(expand_widths=None, mix_widths=(16, 24), act="relu6")
+    space = replace(ELASTIC, stages=stages, head=head).space(name, resolutions=(16,))
+    part = space.restrict({"ks": [3], "d": [2]})
+    for counted in (space, part):
+        codes = np.array(list(product(*(range(len(gene.choices)) for gene in counted.genes))))
+        archs = counted.decode(codes, np.full(len(codes), 16))
+        networks = {tuple((layer.name, layer) for layer in counted.layers(arch)) for arch in archs}
+        assert counted.cardinality() == len(networks)
 
 
 def test_resolutions():
@@ -106,8 +124,7 @@ def test_make_divisible(value, expected):
 )
 def test_validation_names_the_field(name, change, message):
     space = get_space(name)
-    fields = {field: getattr(space.smallest(), field) for field in ("ks", "e", "d", "r", "w")}
-    arch = Arch(**fields | change)
+    arch = replace(space.smallest(), **change)
     for check in (space.validate, space.layers, space.cost):
         with pytest.raises(ValueError, match=message):
             check(arch)

@@ -125,7 +125,7 @@ def test_shares_among_metrics() -> None:
 
 
 def test_classes_of_a_network() -> None:
-    space = get_space("ofa_small", 0.5)
+    space = get_space("ofa_small_k7", 0.5)
     assert TASK.class_count([layer.out for layer in space.layers(space.smallest(), 7)]) == 7
 
 

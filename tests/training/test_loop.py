@@ -150,7 +150,7 @@ def test_transfer_keeps_all_but_a_foreign_classifier(tmp_path: Path) -> None:
     assert torch.equal(state["parts.classifier.weight"], head)
     assert all(torch.equal(state[name], value) for name, value in source.state_dict().items() if "classifier" not in name)
     with pytest.raises(ValueError, match="does not fit the network"):
-        transfer(tmp_path / "ten.safetensors", build_supernet(get_space("ofa_small", 1.0), 10))
+        transfer(tmp_path / "ten.safetensors", build_supernet(get_space("ofa_small_k7", 1.0), 10))
 
 
 def test_transfer_from_the_published_layout() -> None:
@@ -237,7 +237,7 @@ def test_weight_files(tmp_path: Path) -> None:
     assert state_bytes(other) == state_bytes(net)
     assert get_space(**read_description(path)["space"]).genes == full_part(SPACE).genes
     with pytest.raises(ValueError, match="does not fit the network"):
-        load_weights(path, build_supernet(get_space("ofa_small", 1.0), 10))
+        load_weights(path, build_supernet(get_space("ofa_small_k7", 1.0), 10))
     with pytest.raises(ValueError, match="holds a super-network"):
         load_network(path)
     with pytest.raises(ValueError, match="no such file"):
