@@ -68,7 +68,7 @@ class Bench:
 
     def rows(self, target: str, seed: int) -> Iterator[dict[str, Any]]:
         """Trains and scores both networks of a target. Yields one row each."""
-        arch = Arch.from_dict(files.read_json(paths.searched(target))["arch"])
+        arch = Arch.from_dict(files.read_json(paths.chosen(target))["arch"])
         chosen = np.random.default_rng(seed).choice(len(self.train), self.export.calibration_images, replace=False)
         calibration = self.pixels("train", arch.r, chosen)
         self.evaluator.subnet_score(self.supernet, arch)

@@ -148,6 +148,15 @@ class Space(ABC):
         codes = np.array([[rng.integers(len(gene.choices)) for gene in self.genes]])
         return self.decode(codes, np.array([rng.choice(self.resolutions)]))[0]
 
+    def leaning(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Codes (count, genes) of random architectures of all sizes.
+
+        With independent choices nearly all networks would be of medium size. So each has a tendency, uniform from smallest to
+        largest, which all its choices follow.
+        """
+        most = np.array([len(gene.choices) - 1 for gene in self.genes])
+        return rng.binomial(most, rng.random((count, 1)))
+
     def largest(self, resolution: int | None = None) -> Arch:
         """The full network: the last choice of every gene. Default resolution: the largest."""
         codes = np.array([[len(gene.choices) - 1 for gene in self.genes]])

@@ -1,7 +1,7 @@
 """Scores of networks on a split, with batch norm statistics measured first."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,10 +27,15 @@ def use_threads(threads: int) -> None:
 
 
 @torch.inference_mode()
-def network_score(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> float:
-    """A network's score (0..1) by the task, on (x (B, 3, r, r), labels (B,)) batches. Sets eval mode."""
+def network_measures(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> Mapping[str, float]:
+    """A network's score (0..1) and mean loss by the task, on (x (B, 3, r, r), labels (B,)) batches. Sets eval mode."""
     net.eval()
-    return task.network_score((net(_placed(x, net)), labels) for x, labels in batches)
+    return task.network_measures((net(_placed(x, net)), labels) for x, labels in batches)
+
+
+def network_score(net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], task: Task) -> float:
+    """The score (0..1) of `network_measures`."""
+    return network_measures(net, batches, task)[task.score_name]
 
 
 class Evaluator:
@@ -54,9 +59,13 @@ class Evaluator:
 
     def subnet_score(self, net: SuperNetwork, arch: Arch) -> float:
         """The score (0..1) of a sub-network on val with its own statistics. Leaves it active and in eval mode."""
+        return self.subnet_measures(net, arch)[self.val.task.score_name]
+
+    def subnet_measures(self, net: SuperNetwork, arch: Arch) -> Mapping[str, float]:
+        """As `subnet_score`: the score and the mean loss by name, as from `Task.network_measures`."""
         net.set_active(arch)
         self.calibrate(net, arch.r)
-        return self.score(net, arch.r)
+        return network_measures(net, self.val_batches(arch.r), self.val.task)
 
     def score(self, net: nn.Module, resolution: int) -> float:
         """The score (0..1) of a network on val, with the statistics it has. Sets eval mode."""
