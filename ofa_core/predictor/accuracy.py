@@ -130,7 +130,8 @@ class AccuracyPredictor:
     def leave_one_out(self, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Top-1 (n,) of each measured architecture as predicted from all others, and half the widths (n,) of its intervals.
 
-        Hyperparameters and the line from cross entropy to top-1 are those fitted to all of them.
+        Hyperparameters and the line from cross entropy to top-1 are those fitted to all of them. So errors are somewhat smaller
+        than those on new architectures: by a fifth for 80 measured ImageNet sub-networks, by less for more.
         """
         predicted = self.top1 - self._residuals
         return predicted, self.calibration.half_width(predicted, self._deviations, coverage)

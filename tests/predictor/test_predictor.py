@@ -234,7 +234,7 @@ def test_bad_measurements(tmp_path: Path) -> None:
 
 
 def test_leave_one_out_of_all_architectures(measured: tuple[list[Arch], np.ndarray]) -> None:
-    """It is the error on networks outside the fit, as a split would measure it, but of all networks."""
+    """The error on networks outside the fit, a fifth too small here: hyperparameters are fitted to all 80 of them."""
     archs, top1 = measured
     found, unseen, inside = [], [], []
     for start in range(0, 800, 80):
@@ -247,7 +247,7 @@ def test_leave_one_out_of_all_architectures(measured: tuple[list[Arch], np.ndarr
         found.append(quality["rmse_points"])
         unseen.append(prediction_quality(predictor.predict(archs[1000:]), top1[1000:])["rmse_points"])
         inside.append(quality["interval_points"])
-    assert np.mean(found) == pytest.approx(np.mean(unseen), rel=0.2)
+    assert 0.7 * np.mean(unseen) < np.mean(found) < np.mean(unseen)
     assert np.mean(unseen) < np.mean(inside) < 2.5 * np.mean(unseen)
 
 
@@ -293,4 +293,4 @@ def test_a_predictor_keeps_the_space_it_was_fitted_in(tmp_path: Path) -> None:
     loaded = AccuracyPredictor.load(tmp_path / "a.npz")
     assert loaded.space.genes == part.genes
     with pytest.raises(ValueError, match=r"d\[0\]: 4 is not one of 2, 3"):
-        loaded.predict([get_space("ofa_small").largest()])
+        loaded.predict([replace(part.largest(), d=(4, 4, 4))])
