@@ -68,7 +68,7 @@ class Bench:
 
     def rows(self, target: str, seed: int) -> Iterator[dict[str, Any]]:
         """Trains and scores both networks of a target. Yields one row each."""
-        arch = Arch.from_dict(files.read_json(paths.searched(target))["arch"])
+        arch = Arch.from_dict(files.read_json(paths.chosen(target))["arch"])
         chosen = draw_calibration(len(self.train), self.export.calibration_images, seed)
         calibration = self.pixels("train", arch.r, chosen)
         teacher = load_teacher(self.params, self.supernet, paths.supernet("full"), self.shrunk, self.evaluator, arch.r)

@@ -21,21 +21,19 @@ def main() -> None:
     with running(f"evaluate@{name}") as stage:
         params, task = stage.params.read("evaluate", EvaluateParams), get_task("classification")
         stage.input(paths.exported(name))
-        searched = files.read_json(stage.input(paths.searched(name)))
+        chosen = files.read_json(stage.input(paths.chosen(name)))
         test = load_split(stage.input(paths.DATASET), "test")
 
         description = files.read_json(paths.exported_file(name, "description"))
         images = to_rgb(resize(test.images, description["arch"]["r"]))
         labels = test.labels + description["background"]  # the background is class 0
         here = host_device(params.threads)
-        if other := differences(searched["measured_on"], here):
-            print(
-                f"note: latency is predicted for {searched['device']} and measured here ({'; '.join(other)})", file=sys.stderr
-            )
+        if other := differences(chosen["measured_on"], here):
+            print(f"note: latency is predicted for {chosen['device']} and measured here ({'; '.join(other)})", file=sys.stderr)
         report = {
             "split": "test",
-            "predicted_latency_ms": searched["predicted_latency_ms"],
-            "predicted_device": searched["device"],
+            "predicted_latency_ms": chosen["predicted_latency_ms"],
+            "predicted_device": chosen["device"],
             "device": device_name(here),
         }
         models = {kind: path for kind in ("uint8", "float") if (path := paths.exported_file(name, kind)).exists()}

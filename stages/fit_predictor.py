@@ -1,31 +1,25 @@
-"""Stage fit_predictor: fits the accuracy predictor and measures it on held-out architectures."""
+"""Stage fit_predictor: fits the accuracy predictor, and measures it on every architecture, as predicted from all others."""
 
-import numpy as np
-
-from ofa_core.predictor.accuracy_table import read_accuracies
-from ofa_core.predictor.fitting import fit_and_check, fit_quantized_and_check
+from ofa_core.predictor.accuracy_table import Accuracies
+from ofa_core.predictor.fitting import check, fit_predictors
 from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
-from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
     """Writes build/predictor/, its report and the predicted and measured values."""
     with running("fit_predictor") as stage:
-        seed = stage.params.read("seed", int)
-        space = stage.params.read("space", SpaceParams).build()
         params = stage.params.read("fit_predictor", FitPredictorParams)
-        archs, top1 = read_accuracies(stage.input(paths.ACCURACIES))
-        _, int8_top1 = read_accuracies(paths.ACCURACIES, "int8_top1")
+        measured = Accuracies.read(stage.input(paths.ACCURACIES))
 
-        predictor, quality, points = fit_and_check(space, archs, top1, params, seed)
+        predictors = fit_predictors(measured, params.target)
         with files.replacing_folder(paths.PREDICTORS) as folder:
-            predictor.save(folder / paths.predictor().name)
-            if not np.isnan(int8_top1).all():
-                predictor, quality["int8"], _ = fit_quantized_and_check(space, archs, top1, int8_top1, params, seed)
-                predictor.save(folder / paths.predictor("int8_top1").name)
-        stage.write_report(quality)
+            for name, predictor in predictors.items():
+                predictor.save(folder / paths.predictor(name).name)
+        checked = {name: check(predictor, params.coverage) for name, predictor in predictors.items()}
+        quality, points = checked.pop("top1")
+        stage.write_report(quality | {name: found for name, (found, _) in checked.items()})
         content = points.to_csv(index=False, float_format="%.6g")
         files.write_bytes(paths.report("fit_predictor", suffix=".csv"), content.encode())
 

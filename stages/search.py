@@ -13,14 +13,12 @@ from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.search.params import SearchParams
 from ofa_core.search.targets import search_targets
-from ofa_core.space.params import SpaceParams
 
 
 def main() -> None:
     """Writes build/search/TARGET.json for every target, reports/search.json and .csv, and the front as search_front.csv."""
     with running("search") as stage:
         seed = stage.params.read("seed", int)
-        space = stage.params.read("space", SpaceParams).build()
         params = stage.params.read("search", SearchParams)
         stage.input(paths.PREDICTORS)
         predictor = AccuracyPredictor.load(paths.predictor("int8_top1" if params.objective == "int8_top1" else "top1"))
@@ -30,7 +28,7 @@ def main() -> None:
             tables[device] = LatencyTable.load(stage.input(paths.latency_table(device)))
             check_origin(device, latency.devices[device], tables[device])
 
-        found, front = search_targets(params, space, predictor, tables, seed, tqdm)
+        found, front = search_targets(params, predictor.space, predictor, tables, seed, tqdm)
         for name, result in found.items():
             latency_ms, top1 = result["predicted_latency_ms"], result["predicted_top1"]
             print(f"{name}: predicted {latency_ms:.4f} ms on {result['device']}, top-1 {top1:.4f}")

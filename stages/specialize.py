@@ -31,8 +31,8 @@ def main() -> None:
         last = stage.params.read("shrink.last", str)
         weights, full = stage.input(paths.supernet(last)), stage.input(paths.supernet("full"))
         dataset = stage.input(paths.DATASET)
-        searched = files.read_json(stage.input(paths.searched(name)))
-        arch = Arch.from_dict(searched["arch"])
+        chosen = files.read_json(stage.input(paths.chosen(name)))
+        arch = Arch.from_dict(chosen["arch"])
 
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
@@ -60,7 +60,7 @@ def main() -> None:
                     report |= {"top1" if "top1" not in report else f"{kind}_top1": top1}
         size = space.cost(arch, len(train_images.classes))
         report |= {"quantization": params.quantization, "macs": size.macs, "params": size.params}
-        stage.write_report(report | {key: searched[key] for key in ("predicted_top1", "predicted_latency_ms")})
+        stage.write_report(report | {key: chosen[key] for key in ("predicted_top1", "predicted_latency_ms")})
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ FLOORS = {
     "latency": "latency tables: reading them and adding them up",
     "convert": "from a network to the bytes of a file; TensorFlow is imported here only",
     "measure": "building latency tables",
+    "choose": "one of the best networks of a search, chosen by measuring",
     "release": "the released folder: cards, manifest, checksums",
     "export": "all files of a network, and the gates that stop them",
     "evaluation": "accuracy and latency of finished files",

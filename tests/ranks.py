@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ofa_core.accuracies.collect import collect, sample_archs
+import numpy as np
+
+from ofa_core.accuracies.collect import collect
+from ofa_core.accuracies.journal import Journal
 from ofa_core.nn.weights import describe, save_weights
 from ofa_core.run import files
 from ofa_core.training import loop
@@ -46,9 +49,11 @@ def main() -> None:
         if group.is_first:
             save_weights(folder / "net.safetensors", net, describe(net, SPACE))
         net.float()
-        top1 = collect(net, Evaluator(images, Images(dataset, "val"), 64, seed=0), sample_archs(SPACE, 20, seed=0)[:5], group)
+        archs = [SPACE.sample(np.random.default_rng(i)) for i in range(5)]
+        evaluator = Evaluator(images, Images(dataset, "val"), 64, seed=0)
+        measured = collect(net, evaluator, archs, Journal(folder, group.rank), group)
         if group.is_first:
-            files.write_json(folder / "accuracies.json", top1)
+            files.write_json(folder / "accuracies.json", [values["top1"] for values in measured])
 
 
 def _die_once(mark: Path, step: int) -> None:

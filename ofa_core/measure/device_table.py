@@ -14,12 +14,15 @@ from ofa_core.space.base import Space
 from ofa_core.space.ops import HardSwish
 
 
-def make_device(params: DeviceParams) -> Device:
+def make_device(name: str, params: DeviceParams) -> Device:
     """The device that the parameters describe. Raises ValueError, naming the key, if it cannot be used."""
     seconds = params.milliseconds / 1000
-    if params.android is None:
-        return HostDevice(params.threads, seconds, params.cores)
-    return AndroidDevice(params.android.binary, params.android.serial, params.cores, params.threads, seconds)
+    try:
+        if params.android is None:
+            return HostDevice(params.threads, seconds, params.cores)
+        return AndroidDevice(params.android.binary, params.android.serial, params.cores, params.threads, seconds)
+    except ValueError as error:
+        raise ValueError(f"build_latency_table.devices.{name}: {error}") from None
 
 
 def obtain_table(
@@ -32,12 +35,8 @@ def obtain_table(
     for another data type or number of classes.
     """
     if params.source == "measure":
-        try:
-            device = make_device(params)
-        except ValueError as error:
-            raise ValueError(f"build_latency_table.devices.{name}: {error}") from None
         return build_table(
-            device,
+            make_device(name, params),
             space,
             work,
             num_classes=num_classes,

@@ -1,45 +1,79 @@
-"""The table of measured accuracies to which predictors are fitted."""
+"""The measured accuracies to which predictors are fitted: a folder with accuracies.csv and space.json."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ofa_core.predictor.features import networks
 from ofa_core.run import files
 from ofa_core.space.arch import Arch
+from ofa_core.space.base import Space
+from ofa_core.space.registry import get_space
 
-LISTS = ("ks", "e", "d", "w")
-"""Columns that hold numbers separated by spaces: fields of `Arch`."""
-
-
-def write_accuracies(path: Path, archs: list[Arch], top1: list[float], int8_top1: Mapping[int, float] = {}) -> None:
-    """Writes CSV: those of `LISTS` that the space has, r in pixels, top1 and int8_top1 in 0..1.
-
-    int8_top1: by index in `archs`. The cells of other architectures are empty.
-    """
-    rows = [
-        {name: " ".join(map(str, value)) for name, value in a.to_dict().items() if name in LISTS and value}
-        | {"r": a.r, "top1": t, "int8_top1": int8_top1.get(i, np.nan)}
-        for i, (a, t) in enumerate(zip(archs, top1, strict=True))
-    ]
-    files.write_bytes(path, pd.DataFrame(rows).to_csv(index=False).encode())
+TABLE, SPACE = "accuracies.csv", "space.json"
+FIELDS = ("ks", "e", "d", "w")
+"""Columns with lists, as numbers separated by spaces. A column is left out if the space has no such choice."""
+VALUES = ("top1", "cross_entropy", "int8_top1")
+"""Columns with measured values: shares in 0..1, and nats per image. An empty cell was not measured."""
 
 
-def read_accuracies(path: Path, column: str = "top1") -> tuple[list[Arch], np.ndarray]:
-    """Reads a file written by `write_accuracies`: architectures and top-1 (n,).
+@dataclass(frozen=True)
+class Accuracies:
+    """Architectures of one space, each with its resolution, and what was measured on val. values: (n,) by name in `VALUES`."""
 
-    column: `int8_top1` is the accuracy of the int8 network, NaN where it was not measured.
-    Raises ValueError, one line, if the file is missing or is not such a table.
-    """
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(LISTS, str))
-        names = [name for name in LISTS if name in table]
-        lists = [[[float(number) for number in cell.split()] for cell in table[name]] for name in names]
-        rows = zip(*lists, table["r"].tolist(), strict=True)
-        archs = [Arch.from_dict(dict(zip((*names, "r"), row, strict=True))) for row in rows]
-        return archs, table[column].to_numpy(dtype=float)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: not a table of accuracies ({error})") from None
+    space: Space
+    archs: list[Arch]
+    values: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, space: Space, archs: Sequence[Arch], rows: Sequence[Mapping[str, float]]) -> "Accuracies":
+        """From one mapping of values for each architecture. A value that is missing is NaN."""
+        return cls(
+            space, list(archs), {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in VALUES}
+        )
+
+    def extended(self, other: "Accuracies") -> "Accuracies":
+        """With the architectures of `other`, in the same space, that are not here yet. Their values are kept as they are."""
+        known, others = (networks(self.space, *self.space.encode(archs)) for archs in (self.archs, other.archs))
+        new = [i for i, network in enumerate(others) if network not in set(known)]
+        values = {name: np.concatenate([self.values[name], other.values[name][new]]) for name in VALUES}
+        return Accuracies(self.space, [*self.archs, *(other.archs[i] for i in new)], values)
+
+    def write(self, folder: Path) -> None:
+        """Writes the folder, completely or not at all. Equal measurements give equal bytes."""
+        rows = [
+            {name: " ".join(map(str, value)) for name in FIELDS if (value := getattr(arch, name))} | {"r": arch.r}
+            for arch in self.archs
+        ]
+        table = pd.concat([pd.DataFrame(rows), pd.DataFrame(self.values)], axis=1)
+        with files.replacing_folder(folder) as new:
+            files.write_bytes(new / TABLE, table.to_csv(index=False).encode())
+            files.write_json(new / SPACE, self.space.description())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Accuracies":
+        """Reads what `write` wrote. Raises ValueError, one line, if a file is missing or is something else."""
+        path = folder / SPACE
+        description = files.read_json(path)
+        try:
+            space = get_space(**description)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a space ({error})") from None
+        path = folder / TABLE
+        try:
+            table = pd.read_csv(path, dtype=dict.fromkeys(FIELDS, str))
+            lists = [[_numbers(cell) for cell in table[name]] if name in table else [None] * len(table) for name in FIELDS]
+            archs = [Arch(ks, e, d, r, w) for ks, e, d, w, r in zip(*lists, table["r"].tolist(), strict=True)]
+            space.encode(archs)
+            return cls(space, archs, {name: table[name].to_numpy(dtype=float) for name in VALUES})
+        except FileNotFoundError:
+            raise ValueError(f"{path}: no such file") from None
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a table of accuracies ({error})") from None
+
+
+def _numbers(cell: str) -> tuple[int | float, ...]:
+    return tuple(float(number) if "." in number else int(number) for number in cell.split())

@@ -59,6 +59,16 @@ def present_genes(space: Space, codes: np.ndarray) -> np.ndarray:
     return present
 
 
+def canonical(space: Space, codes: np.ndarray) -> np.ndarray:
+    """Codes (n, genes) in which every gene that does not matter has its first choice: equal for equal networks."""
+    return np.where(present_genes(space, codes), codes, 0)
+
+
+def networks(space: Space, codes: np.ndarray, resolutions: np.ndarray) -> list[tuple[int, ...]]:
+    """One key for each encoded architecture, equal for equal networks: its canonical codes and its resolution."""
+    return [(*code, r) for code, r in zip(canonical(space, codes).tolist(), resolutions.tolist(), strict=True)]
+
+
 class _Conditions(NamedTuple):
     """Genes (k,) that matter if the depth genes in `columns` (k,) have at least the choice `least` (k,). No gene twice."""
 

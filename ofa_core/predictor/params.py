@@ -1,17 +1,20 @@
 """Parameters of the accuracy predictor."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ofa_core.run.params import section
+
+PredictorTarget = Literal["cross_entropy", "top1"]
 
 
 @section
 class FitPredictorParams:
     """The accuracy predictor."""
 
-    held_out: Annotated[float, Field(gt=0, lt=0.9)]
-    """Share of the measured architectures held out to report errors. The released predictor is fitted to all of them."""
+    target: PredictorTarget
+    """What it learns. top1: whether images are right. cross_entropy: also how sure networks are, which is less noisy; a line
+    through the measured networks turns it into top-1. Predictions are top-1 with both."""
     coverage: Annotated[float, Field(gt=0, lt=1)]
-    """Share of measured values that the reported intervals should contain."""
+    """Share of measured values that the intervals of the report should contain."""

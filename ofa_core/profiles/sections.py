@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ofa_core.accuracies.params import CollectParams
 from ofa_core.baselines.params import TrainBaselinesParams
+from ofa_core.choose.params import ChooseParams
 from ofa_core.datasets.params import PrepareParams
 from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.export.params import ExportParams
@@ -33,6 +34,7 @@ SECTIONS: dict[str, Any] = {
     "fit_predictor": FitPredictorParams,
     "build_latency_table": LatencyParams,
     "search": SearchParams,
+    "choose": ChooseParams,
     "specialize": SpecializeParams,
     "export": ExportParams,
     "train_baselines": TrainBaselinesParams,

@@ -30,7 +30,8 @@ DATASET_FACTS = BUILD / "data/dataset.json"
 SUPERNET = BUILD / "supernet"
 
 
-ACCURACIES = BUILD / "accuracies.csv"
+ACCURACIES = BUILD / "accuracies"
+"""Measured accuracies, and the space in which they were measured."""
 
 
 PREDICTORS = BUILD / "predictor"
@@ -40,6 +41,9 @@ LATENCY = BUILD / "latency"
 
 
 SEARCH = BUILD / "search"
+
+
+CHOSEN = BUILD / "chosen"
 
 
 SPECIALIZED = BUILD / "specialized"
@@ -88,6 +92,11 @@ def latency_table(device: str) -> Path:
 def searched(target: str) -> Path:
     """What the search found for a target."""
     return SEARCH / f"{target}.json"
+
+
+def chosen(target: str) -> Path:
+    """The network chosen for a target among the best that the search found."""
+    return CHOSEN / f"{target}.json"
 
 
 def specialized(target: str) -> Path:

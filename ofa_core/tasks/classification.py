@@ -26,6 +26,7 @@ class Classification(Task):
     name = "classification"
     outputs = (PROBABILITIES,)
     scores = ("top1", "top5")
+    loss_name = "cross_entropy"
     agreement_name = "same_top1"
 
     def loss(self, outputs: "Tensor", labels: "Tensor", label_smoothing: float) -> "Tensor":
@@ -48,13 +49,17 @@ class Classification(Task):
         """Cross entropy of equal probabilities."""
         return math.log(classes)
 
-    def network_score(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> float:
-        """Share of images for which the label has the largest logit."""
-        right = count = 0
+    def network_measures(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> dict[str, float]:
+        """Share of images for which the label has the largest logit, and the mean cross entropy of logits against labels."""
+        from torch.nn import functional
+
+        right, loss, count = 0, 0.0, 0
         for logits, labels in batches:
-            right += int((logits.argmax(1).cpu() == labels).sum())
+            found = logits.float().cpu()
+            right += int((found.argmax(1) == labels).sum())
+            loss += float(functional.cross_entropy(found, labels, reduction="none").double().sum())
             count += len(labels)
-        return right / count
+        return {"top1": right / count, self.loss_name: loss / count}
 
     def finished(self, outputs: "Tensor") -> Outputs:
         """Probabilities (n, classes) float32 of logits (n, classes)."""

@@ -30,6 +30,8 @@ class Task(ABC):
     """Names of an exported file's output tensors, in the file's order."""
     scores: ClassVar[tuple[str, ...]]
     """Names of the scores of a file on a split. All are shares, 0..1. Candidates and gates compare the first."""
+    loss_name: ClassVar[str]
+    """Name of the loss. It says more about a network than its score, where few answers differ between networks."""
     agreement_name: ClassVar[str]
     """Name of the share of images for which two files give the same answer."""
 
@@ -57,8 +59,15 @@ class Task(ABC):
         """The loss of a network that has learnt nothing. A loss below it is never treated as a spike."""
 
     @abstractmethod
+    def network_measures(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> Mapping[str, float]:
+        """The score (0..1) of a network under `score_name`, and its mean loss in nats under `loss_name`.
+
+        batches: pairs of outputs and labels, one pair per batch, each read once.
+        """
+
     def network_score(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> float:
-        """The score (0..1) of a network from pairs of outputs and labels, one pair per batch, each read once."""
+        """The score (0..1) of `network_measures`."""
+        return self.network_measures(batches)[self.score_name]
 
     @abstractmethod
     def finished(self, outputs: "Tensor") -> Outputs:

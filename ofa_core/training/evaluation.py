@@ -33,11 +33,16 @@ def use_threads(threads: int) -> None:
 
 
 @torch.inference_mode()
-def network_score(net: nn.Module, batches: Sequence[Batch], task: Task) -> float:
-    """A network's score (0..1) by the task, on (x (B, 3, r, r), labels (B,)) batches. Sets eval mode."""
+def network_measures(net: nn.Module, batches: Sequence[Batch], task: Task) -> Mapping[str, float]:
+    """A network's score (0..1) and mean loss by the task, on (x (B, 3, r, r), labels (B,)) batches. Sets eval mode."""
     device, net = _device(net), net.eval()
     run = FoldedNetwork(net) if isinstance(net, Network) else net
-    return task.network_score((run(_placed(x, device)), labels) for x, labels in batches)
+    return task.network_measures((run(_placed(x, device)), labels) for x, labels in batches)
+
+
+def network_score(net: nn.Module, batches: Sequence[Batch], task: Task) -> float:
+    """The score (0..1) of `network_measures`."""
+    return network_measures(net, batches, task)[task.score_name]
 
 
 def eval_batch(resolution: int) -> int:
@@ -94,9 +99,13 @@ class Evaluator:
 
     def subnet_score(self, net: SuperNetwork, arch: Arch) -> float:
         """The score (0..1) of a sub-network on val with its own statistics. Leaves it active and in eval mode."""
+        return self.subnet_measures(net, arch)[self.val.task.score_name]
+
+    def subnet_measures(self, net: SuperNetwork, arch: Arch) -> Mapping[str, float]:
+        """As `subnet_score`: the score and the mean loss by name, as from `Task.network_measures`."""
         net.set_active(arch)
         self.calibrate(net, arch.r)
-        return self.score(net, arch.r)
+        return network_measures(net, self._val_batches(arch.r), self.val.task)
 
     def subnet_scores(self, net: SuperNetwork, archs: Mapping[str, Arch]) -> dict[str, float]:
         """The scores of named sub-networks, as from `subnet_score`."""
@@ -104,7 +113,10 @@ class Evaluator:
 
     def score(self, net: nn.Module, resolution: int) -> float:
         """The score (0..1) of a network on val, with the statistics it has. Sets eval mode."""
-        return network_score(net, self._batches("val", resolution, eval_batch(resolution)), self.val.task)
+        return network_score(net, self._val_batches(resolution), self.val.task)
+
+    def _val_batches(self, resolution: int) -> Batches:
+        return self._batches("val", resolution, eval_batch(resolution))
 
     def _batches(self, split: Literal["train", "val"], resolution: int, batch_size: int) -> Batches:
         images, indices = (self.train, self.indices) if split == "train" else (self.val, np.arange(len(self.val)))

@@ -5,18 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ofa_core.accuracies import collect
-from ofa_core.accuracies.collect import collect_int8, int8_top1, sample_archs
+from ofa_core.accuracies.collect import collect, collect_int8, int8_top1
+from ofa_core.accuracies.journal import Journal
 from ofa_core.accuracies.params import CollectParams
+from ofa_core.accuracies.sampling import sample_archs
 from ofa_core.evaluation.evaluate import score
 from ofa_core.images.resize import to_rgb
 from ofa_core.nn.network import SuperNetwork
-from ofa_core.predictor.accuracy_table import read_accuracies, write_accuracies
-from ofa_core.predictor.fitting import fit_quantized_and_check
-from ofa_core.predictor.params import FitPredictorParams
+from ofa_core.predictor.accuracy_table import Accuracies
+from ofa_core.predictor.fitting import check, fit_predictors
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule
+from tests.accuracies.test_sampling import latencies
 from tests.convert.test_network import integer
 from tests.small_training import SPACE, fresh, train_supernet
 
@@ -42,37 +43,30 @@ def test_simulation_is_near_the_exported_file(trained: tuple[SuperNetwork, Evalu
     assert simulated == pytest.approx(measured, abs=0.02)  # of 160 images
 
 
-def test_which_are_measured(trained: tuple[SuperNetwork, Evaluator], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collected_values(trained: tuple[SuperNetwork, Evaluator], tmp_path: Path) -> None:
     net, evaluator = trained
-    archs = sample_archs(SPACE, 30, seed=0)
-    order = sorted(archs, key=lambda arch: SPACE.cost(arch, 10).macs)
-    asked = []
-    monkeypatch.setattr(collect, "int8_top1", lambda _evaluator, _net, arch: asked.append(arch) or SPACE.cost(arch, 10).macs)
-    found = collect_int8(net, evaluator, archs, 7)
-    assert asked == [archs[i] for i in found]
-    assert {order[0], order[-1]} <= set(asked)
-    assert len(set(asked)) == 7
-    assert found == {i: SPACE.cost(archs[i], 10).macs for i in found}
-    assert len(collect_int8(net, evaluator, archs, 30)) == 30
-    assert collect_int8(net, evaluator, archs, 0) == {}
+    archs = [SPACE.largest(24), SPACE.smallest(20)]
+    journal = Journal(tmp_path)
+    found = collect_int8(net, evaluator, archs, journal)
+    assert found == [int8_top1(evaluator, net, arch) for arch in archs]
+    assert found != [values["top1"] for values in collect(net, evaluator, archs, journal)]
 
 
-def test_accuracies_file_and_predictor(tmp_path: Path) -> None:
-    archs = sample_archs(SPACE, 60, seed=0)
+def test_predictor(tmp_path: Path) -> None:
+    archs = sample_archs(SPACE, latencies, 60, seed=0)
     macs = np.array([SPACE.cost(arch, 10).macs for arch in archs])
     top1 = 0.5 + 0.4 * (macs - macs.min()) / np.ptp(macs)
-    kernels = np.array([np.mean(arch.ks) for arch in archs])
-    int8 = {i: float(top1[i] - 0.02 * kernels[i]) for i in range(0, 60, 2)}  # large kernels lose more
-    write_accuracies(tmp_path / "a.csv", archs, top1.tolist(), int8)
-    (_, read), (_, read_int8) = read_accuracies(tmp_path / "a.csv"), read_accuracies(tmp_path / "a.csv", "int8_top1")
-    np.testing.assert_array_equal(read, top1)
-    assert np.isnan(read_int8[1::2]).all()
-    np.testing.assert_array_equal(read_int8[::2], list(int8.values()))
-    params = FitPredictorParams(held_out=0.3, coverage=0.9)
-    predictor, quality, _ = fit_quantized_and_check(SPACE, archs, read, read_int8, params, seed=0)
-    assert (quality["fitted"], quality["held_out"]) == (21, 9)
-    assert quality["rmse_points"] < 0.5 * quality["float_predictor"]["rmse_points"]
-    assert len(predictor.top1) == 30
+    rows = [{"top1": value, "cross_entropy": 2 - 2 * value} for value in top1]
+    for i in range(0, 60, 2):  # large kernels lose more
+        rows[i]["int8_top1"] = rows[i]["top1"] - 0.02 * float(np.mean(archs[i].ks))
+    Accuracies.of(SPACE, archs, rows).write(tmp_path / "accuracies")
+    measured = Accuracies.read(tmp_path / "accuracies")
+    np.testing.assert_array_equal(measured.values["top1"], top1)
+    assert np.isnan(measured.values["int8_top1"][1::2]).all()
+    predictor = fit_predictors(measured, "cross_entropy")["int8_top1"]
+    quality, _ = check(predictor, 0.9)
+    assert quality["architectures"] == len(predictor.top1) == 30
+    assert quality["rmse_points"] < 0.5 * quality["base"]["rmse_points"]
 
 
 @pytest.mark.parametrize("count", [5, 31])

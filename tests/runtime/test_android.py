@@ -148,7 +148,7 @@ def test_a_run_that_fails_or_prints_something_else(phone: Path) -> None:
 def test_device_from_parameters(phone: Path) -> None:
     android = AndroidParams(binary=str(phone.parent / "benchmark_model"), serial="FA7AB1")
     params = device(kind="android", android=android, source="measure", file=None, file_md5=None, cores=[7])
-    assert make_device(params).info()["kind"] == "android"
+    assert make_device("phone", params).info()["kind"] == "android"
     with pytest.raises(ValueError, match="android: kind is host"):
         device(android=android)
     with pytest.raises(ValueError, match="android: kind is android"):

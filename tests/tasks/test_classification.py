@@ -83,6 +83,11 @@ def test_networks_and_files_are_scored_alike() -> None:
     score = TASK.score(TASK.answers(finished), labels.numpy())
     assert 0 < score["top1"] < score["top5"] < 1
     assert TASK.network_score(iter(parts)) == score["top1"]
+    probabilities = torch.tensor(finished["probabilities"])[range(50), labels]
+    assert TASK.network_measures(iter(parts)) == {
+        "top1": score["top1"],
+        "cross_entropy": pytest.approx(-float(probabilities.log().mean()), rel=1e-6),
+    }
 
 
 def test_comparison_of_float_outputs() -> None:

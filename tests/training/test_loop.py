@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ofa_core.accuracies.collect import collect, promising_archs, sample_archs
 from ofa_core.nn import build_supernet
 from ofa_core.nn.official import load_official
 from ofa_core.nn.weights import describe, load_network, load_weights, read_description, save_network, save_weights, transfer
-from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.run import files
 from ofa_core.space.layer_sums import LayerSum
 from ofa_core.space.registry import get_space
@@ -188,42 +186,6 @@ def test_specialised_network_is_the_sub_network(dataset: Path, tmp_path: Path) -
     loaded, loaded_arch = load_network(tmp_path / "net.safetensors")
     assert loaded_arch == arch
     assert evaluator.score(loaded, arch.r) == accuracy
-
-
-def test_collected_architectures(dataset: Path) -> None:
-    net = fresh()
-    archs = sample_archs(SPACE, 20, seed=0)
-    assert len(set(archs)) == 20
-    assert archs == sample_archs(SPACE, 20, seed=0)
-    assert {archs[0], archs[3]} == {SPACE.smallest(20), SPACE.largest(24)}
-    evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), 64, seed=0)
-    top1s = collect(net, evaluator, archs[:3])
-    assert all(0 <= value <= 1 for value in top1s)
-    every = Evaluator(Images(dataset, "train"), Images(dataset, "val"), 400, seed=0)
-    assert every.indices.tolist() == list(range(320))
-
-
-def test_promising_architectures_are_of_every_size() -> None:
-    """The predictor rates networks by depth only."""
-    known = sample_archs(SPACE, 40, seed=0)
-    predictor = AccuracyPredictor.fit(SPACE, known, np.array([0.5 + 0.02 * sum(arch.d) for arch in known]), seed=0)
-    chosen = promising_archs(predictor, known, 8, seed=0)
-    assert chosen == promising_archs(predictor, known, 8, seed=0)
-    assert len(set(chosen) - set(known)) == 8
-    macs = [SPACE.cost(arch).macs for arch in chosen]
-    assert macs == sorted(macs)
-    assert macs[0] < 0.4 * macs[-1]
-    drawn = sample_archs(SPACE, 200, seed=1)
-    for arch in chosen:
-        alike = [other for other in drawn if abs(SPACE.cost(other).macs / SPACE.cost(arch).macs - 1) < 0.1]
-        assert sum(arch.d) >= np.mean([sum(other.d) for other in alike])
-
-
-def test_drawn_architectures_are_of_every_size() -> None:
-    macs = np.array([SPACE.cost(replace(arch, r=24)).macs for arch in sample_archs(SPACE, 200, seed=0)])
-    low, high = (SPACE.cost(arch).macs for arch in (SPACE.smallest(24), SPACE.largest(24)))
-    parts, _ = np.histogram(macs, np.linspace(low, high, 5))
-    assert (parts > 10).all()
 
 
 def test_weight_files(tmp_path: Path) -> None:
