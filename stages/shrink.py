@@ -1,10 +1,8 @@
 """Stage shrink: one phase of progressive shrinking."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
-from ofa_core.latency.table import LatencyTable
 from ofa_core.nn import build_supernet
 from ofa_core.nn.weights import describe, load_full, load_weights, save_weights
 from ofa_core.run import paths
@@ -17,7 +15,7 @@ from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, Validation, train
 from ofa_core.training.metrics import at_extremes, supernet_metrics, write_history
 from ofa_core.training.params import Epochs, PhaseParams, TrainingParams
-from ofa_core.training.shrinking import corners, phase_draw, phase_objective, phase_sampler, sort_for_phase
+from ofa_core.training.shrinking import corners, phase_draw, phase_objective, phase_sampler, read_latencies, sort_for_phase
 
 
 def main() -> None:
@@ -39,7 +37,7 @@ def main() -> None:
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         net, part = build_supernet(space, len(train_images.classes)), phase.part(space)
-        latencies = partial(LatencyTable.load(table).predict_codes, part) if phase.draw == "latency" else None
+        latencies = read_latencies(table, part, net.num_classes) if phase.draw == "latency" else None
         sampler = phase_sampler(net, part, phase, phase_draw(part, phase, latencies, f"shrink.phases.{name}", seed))
         objective = phase_objective(phase, shared, load_full(full, net))
         sort_for_phase(net, part, get_space(**load_weights(start, net)["space"]))

@@ -35,9 +35,8 @@ def main() -> None:
         arch = Arch.from_dict(chosen["arch"])
 
         use_threads(shared.threads)
-        train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
-        evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
-        supernet = build_supernet(space, len(train_images.classes))
+        evaluator = Evaluator(Images(dataset, "train"), Images(dataset, "val"), shared.bn_images, seed)
+        supernet = build_supernet(space, len(evaluator.train.classes))
         teacher = load_teacher(params, supernet, full, weights, evaluator, arch.r)
         origin = load_weights(weights, supernet)
         start, report = supernet.extract(arch), dict[str, Any](split="val")
@@ -58,7 +57,7 @@ def main() -> None:
                     path = new / paths.specialized_file(name, kind).name
                     top1 = save_checked(path, module, arch, origin, evaluator, dataset, params.max_top1_change, shared.threads)
                     report |= {"top1" if "top1" not in report else f"{kind}_top1": top1}
-        size = space.cost(arch, len(train_images.classes))
+        size = space.cost(arch, supernet.num_classes)
         report |= {"quantization": params.quantization, "macs": size.macs, "params": size.params}
         stage.write_report(report | {key: chosen[key] for key in ("predicted_top1", "predicted_latency_ms")})
 

@@ -30,7 +30,8 @@ def check_params(params: ParamsFile) -> None:
             raise ValueError(f"{path}: {name}.{error}") from None
     latency, search, shrink = sections["build_latency_table"], sections["search"], sections["shrink"]
     tables = [str(paths.latency_table(device)) for device in latency.devices]
-    if shrink.latency_table not in tables and not Path(shrink.latency_table).is_file():
+    drawn = any(phase.draw == "latency" for phase in shrink.phases.values())
+    if drawn and shrink.latency_table not in tables and not Path(shrink.latency_table).is_file():
         raise ValueError(f"{path}: shrink.latency_table: {shrink.latency_table}: no such file, nor one of {', '.join(tables)}")
     if search.objective == "int8_top1" and not sections["collect_accuracies"].int8_architectures:
         raise ValueError(

@@ -96,7 +96,6 @@ def train(
 
     A step's images are split into (processes * `shared.accumulate`) parts. Batch norms see one part at a time (ghost batch
     norm). Gradients are averaged over all parts, so it does not matter which process computes which.
-
     If a loss is not finite, or suddenly a multiple of earlier ones, training returns to the last checkpoint and goes on with
     half the learning rate. Raises ValueError after more than `shared.max_rollbacks` of these, or if the batch cannot be
     split into equal parts. SIGTERM writes a checkpoint and raises SystemExit.
@@ -104,9 +103,10 @@ def train(
     if shared.batch_size % (part_count := group.size * shared.accumulate):
         raise ValueError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
     stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
-    total = schedule.steps(stream.steps_per_epoch)
-    between = total if validation is None else max(1, round(validation.epochs * stream.steps_per_epoch))
-    state = _start(net, objective, shared, work, group)
+    per_epoch = stream.steps_per_epoch
+    total = schedule.steps(per_epoch)
+    between = total if validation is None else max(1, round(validation.epochs * per_epoch))
+    state, guessing = _start(net, objective, shared, work, group), images.task.loss_of_guessing(len(images.classes))
     saved, live = time.monotonic(), Live(phase, machine.tensorboard) if group.is_first else None
     losses: list[Tensor] = []  # of the steps since they were last read; they stay on the device until then
     bar = tqdm(desc=phase, unit="step", initial=state.progress.step, total=total, mininterval=1, disable=not group.is_first)
@@ -114,11 +114,11 @@ def train(
         while (step := state.progress.step) < total:
             started = time.monotonic()
             subnets = sample(np.random.default_rng([*stream.seed, 0, step]))
-            rate = schedule.rate(step, stream.steps_per_epoch) * state.progress.rate_factor
             losses.append(_gradients(net, subnets, objective, stream, step, shared, group))
+            rate = schedule.rate(step, per_epoch) * state.progress.rate_factor
             _update(state, rate, group)
             bar.update()
-            row = any((step + 1) % interval == 0 for interval in (HISTORY_STEPS, stream.steps_per_epoch, between, total))
+            row = any((step + 1) % interval == 0 for interval in (HISTORY_STEPS, per_epoch, between, total))
             # A process alone may stop after any step. Several agree at the end of a row: agreeing waits for the device.
             if row or (terminated and group.size == 1):
                 due = time.monotonic() - saved > machine.checkpoint_seconds
@@ -127,20 +127,17 @@ def train(
             state.progress.seconds += time.monotonic() - started
             if losses:
                 continue
-            guessing = images.task.loss_of_guessing(len(images.classes))
             if bad := [loss for loss in found if _astray(loss, state.progress, shared.spike_factor, guessing)]:
                 _roll_back(bad[0], state, shared.max_rollbacks, phase, work, group)
                 bar.n = state.progress.step
                 continue
-            _record(state.progress, found, rate, stream.steps_per_epoch, row)
-            if live is not None:
-                live.show(state.progress, stream.steps_per_epoch, total)
-                if validation is not None and (step + 1) % between == 0:
-                    _validate(state, validation, stream.steps_per_epoch)
-            if stop or save or state.progress.step == total:  # the last one, for a stage that fails after its training
-                saved = time.monotonic()
-                if group.is_first:
-                    state.save(work)
+            _record(state.progress, found, rate, per_epoch, row)
+            if live:
+                live.show(state.progress, per_epoch, total)
+            if group.is_first and validation is not None and (step + 1) % between == 0:
+                _validate(state, validation, per_epoch)
+            if stop or save or step + 1 == total:  # the last one, for a stage that fails after its training
+                saved = _save(state, work, group)
             if stop and state.progress.step < total:
                 raise SystemExit(f"{phase}: terminated at step {step + 1} of {total}; the next run goes on from here")
     if state.average is not None:
@@ -214,6 +211,13 @@ def _update(state: TrainingState, rate: float, group: Group) -> None:
     if state.average is not None:
         state.average.update(state.net, state.progress.step)
     state.progress.step += 1
+
+
+def _save(state: TrainingState, work: Path, group: Group) -> float:
+    """The first process writes a checkpoint. Returns the time."""
+    if group.is_first:
+        state.save(work)
+    return time.monotonic()
 
 
 def _record(progress: Progress, losses: list[float], rate: float, steps_per_epoch: int, row: bool) -> None:

@@ -5,13 +5,16 @@ sampling everything that is already elastic. One phase that samples everything a
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.sorting import sort_channels
+from ofa_core.run import files
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
+from ofa_core.space.layer_sums import LayerSum
 from ofa_core.training.loop import Sampler
 from ofa_core.training.objective import Objective, Subnet, Weights
 from ofa_core.training.params import PhaseParams, Role, TrainingParams
@@ -74,10 +77,24 @@ def phase_draw(part: Space, phase: PhaseParams, latencies: Latencies | None, whe
     assert latencies is not None
     try:
         return latency_draw(part, latencies, phase.latency_ms, seed)
-    except KeyError as error:
-        raise ValueError(f"shrink.latency_table: {error.args[0]}") from None
     except ValueError as error:
         raise ValueError(f"{where}.{error}") from None
+
+
+def read_latencies(path: Path, part: Space, num_classes: int) -> Latencies:
+    """Latencies of a space's networks as sums of the times of their layers, from a table that build_latency_table wrote.
+
+    Its corrections for whole networks are left out: they hardly change which network is near a latency.
+    Raises ValueError, one line, for another file, and for a layer that it lacks.
+    """
+    try:
+        layers = files.read_json(path)["layers"]
+        sums = LayerSum(part, lambda layer: layers[layer.key]["median_ms"], num_classes)
+        for resolution in part.resolutions:
+            sums.tables(resolution)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: {error.args[0]}: not in this latency table") from None
+    return sums.of_codes
 
 
 def latency_draw(part: Space, latencies: Latencies, bounds: tuple[float, float] | None, seed: int) -> Draw:

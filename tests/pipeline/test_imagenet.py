@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from ofa_core.accuracies.collect import sample_archs
-from ofa_core.predictor.accuracy_table import write_accuracies
+from ofa_core.predictor.accuracy_table import Accuracies
 from ofa_core.space.registry import get_space
 from tests.conftest import REPO, shared_data
 from tests.projects import Project
@@ -30,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "prepare": {"folder": "photos", "val_images": 8},
     "train_supernet": ONCE,
     "collect_accuracies": {"architectures": 20, "int8_architectures": 20},
-    "search": {"targets": {"fast": {"fraction": 0.02}}},
+    "search": {"targets": {"fast": {"fraction": 0.02}}, "candidates": 2},
     "specialize": ONCE | {"quantization": "both"},
     "export": {"calibration_images": 16, "parity_images": 4, "min_kernel_agreement": 0.0, "min_simulation_agreement": 0.0}
     | {"max_int8_drop": 1.0},
@@ -95,14 +94,15 @@ def test_every_stage_fits_into_memory(tmp_path: Path) -> None:
         print(stage, *options, found[" ".join((stage, *options))] / 2**30, flush=True)
 
     run("prepare")
+    run("build_latency_table", "--device", "host")
     for command in together:
         run(*command, processes=2)
     run("collect_accuracies", processes=2)
     # With so few images all networks have the same accuracy. The other stages get as many measurements as the profile has.
-    write_measurements(tmp_path / "build/accuracies.csv")
+    write_measurements(tmp_path / "build/accuracies")
     run("fit_predictor")
-    run("build_latency_table", "--device", "host")
     run("search")
+    run("choose", processes=2)
     run("specialize", "--target", "fast", processes=2)
     run("export", "--target", "fast")
     run("evaluate", "--target", "fast")
@@ -110,12 +110,15 @@ def test_every_stage_fits_into_memory(tmp_path: Path) -> None:
     assert {stage: size for stage, size in found.items() if size > MOST_BYTES} == {}
 
 
-def write_measurements(path: Path) -> None:
+def write_measurements(folder: Path) -> None:
     """The number of architectures of the profile, with accuracies that follow from their size."""
     collect = YAML().load(REPO / "params/imagenet.yaml")["collect_accuracies"]
-    space = get_space("ofa_mbv3", 1.0, (RESOLUTION,))
-    archs = sample_archs(space, collect["architectures"], seed=0)
+    space, rng = get_space("ofa_mbv3", 1.0, (RESOLUTION,)), np.random.default_rng(0)
+    count = collect["architectures"]
+    archs = space.decode(space.leaning(count, rng), np.full(count, RESOLUTION))
     sizes = np.log([space.cost(arch, 1000).macs for arch in archs])
-    noise = np.random.default_rng(0).normal(0, 0.002, len(archs))
-    top1 = (0.7 + 0.05 * (sizes - sizes.mean()) + noise).tolist()
-    write_accuracies(path, archs, top1, {i: top1[i] - 0.005 for i in range(collect["int8_architectures"])})
+    top1 = 0.7 + 0.05 * (sizes - sizes.mean()) + rng.normal(0, 0.002, count)
+    rows = [{"top1": value, "cross_entropy": 4 * (1 - value)} for value in top1]
+    for row in rows[: collect["int8_architectures"]]:
+        row["int8_top1"] = row["top1"] - 0.005
+    Accuracies.of(space, archs, rows).write(folder)

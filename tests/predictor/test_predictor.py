@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from scipy.optimize import check_grad
 
-from ofa_core.accuracies.collect import sample_archs
 from ofa_core.predictor import accuracy
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.accuracy_table import Accuracies
@@ -130,7 +129,8 @@ def test_leave_one_out_is_what_it_says() -> None:
 
 def test_many_measurements_are_predicted_in_small_chunks(base: AccuracyPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of a chunk follow from the number of measurements, and no prediction from the rows."""
-    archs = sample_archs(base.space, 50, seed=5)
+    codes = base.space.leaning(50, np.random.default_rng(5))
+    archs = base.space.decode(codes, np.full(50, base.space.resolutions[-1]))
     whole = base.predict(archs), *base.interval(archs)
     monkeypatch.setattr(accuracy, "MOST_PAIRS", 7 * len(base.top1))
     cross, rows = GaussianProcess._cross, list[int]()

@@ -22,7 +22,8 @@ PROFILES = [*sorted(path.relative_to(REPO) for path in (REPO / "params").glob("*
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository's parameter files in a new folder, which is the current one."""
-    for path in [Path("params.yaml"), Path("data/images.index"), *PROFILES]:
+    tables = [path.relative_to(REPO) for path in (REPO / "params").glob("*.json")]
+    for path in [Path("params.yaml"), Path("data/images.index"), *PROFILES, *tables]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPO / path, tmp_path / path)
     monkeypatch.chdir(tmp_path)
@@ -105,7 +106,7 @@ def test_mappings_merge_but_for_those_with_names_of_ones_own(repository: Path) -
         "  candidates: 20           # best networks listed for each target\n  targets:\n    small:   # the smallest\n"
         in params.text
     )
-    assert "      device: null\n\nspecialize:\n" in params.text
+    assert "      device: null\n\nchoose:\n" in params.text
     for absent in ("Targets.", "The end.", "three"):  # from other lines of the profile
         assert absent not in params.text
 
@@ -160,7 +161,7 @@ def test_list(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("training: null", "mine.yaml: training"),
         ("trainings: {}", "mine.yaml: trainings: unknown section"),
         ("search: {targets: {}}", "mine.yaml: search.targets: {}: dictionary should have at least 1 item"),
-        ("shrink: {phases: {expand_2: {init: full}}}", "mine.yaml: shrink.phases.expand_2.kernel_sizes: missing (and 8 more)"),
+        ("shrink: {phases: {all: {init: full}}}", "mine.yaml: shrink.phases.all.roles: missing (and 4 more)"),
         ("search: {device: phone}", "mine.yaml: search.device: phone: allowed are host"),
         ("seed: 1\nseed: 2", "mine.yaml: not YAML: "),
         ("- 1", "mine.yaml: not a mapping of sections"),
@@ -210,7 +211,7 @@ def test_the_imagenet_profile_is_the_published_schedule(repository: Path) -> Non
     assert list(profile.read("space", SpaceParams).resolutions) == list(range(128, 225, 4))
     full, phases = profile.read("train_supernet", TrainSupernetParams), profile.read("shrink", ShrinkParams).phases
     assert full.epochs + sum(phase.epochs for phase in phases.values()) == 605
-    assert full.epochs + sum(phase.epochs * phase.subnets for phase in phases.values()) == 1205
+    assert full.epochs + sum(phase.epochs * phase.roles["middle"].subnets for phase in phases.values()) == 1205
     # Rates were given for each of 32 GPUs with 64 images.
     shared = profile.read("training", TrainingParams)
     assert shared.batch_size == 32 * 64

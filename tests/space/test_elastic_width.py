@@ -12,7 +12,7 @@ from ofa_core.convert.tflite import convert_float
 from ofa_core.measure.build import build_table
 from ofa_core.nn.sorting import sort_channels
 from ofa_core.predictor.accuracy import AccuracyPredictor
-from ofa_core.predictor.accuracy_table import read_accuracies, write_accuracies
+from ofa_core.predictor.accuracy_table import Accuracies
 from ofa_core.quantization.observe import fake_quantized
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.search import search
@@ -77,10 +77,10 @@ def test_accuracies_predictor_latency_and_search(tmp_path: Path, monkeypatch: py
     rng = np.random.default_rng(0)
     archs = [SPACE.sample(rng) for _ in range(60)]
     top1 = np.array([0.1 * np.log10(SPACE.cost(arch, CLASSES).macs) for arch in archs])
-    write_accuracies(tmp_path / "accuracies.csv", archs, top1.tolist())
-    read, values = read_accuracies(tmp_path / "accuracies.csv")
-    assert read == archs
-    predictor = AccuracyPredictor.fit(SPACE, read, values)
+    Accuracies.of(SPACE, archs, [{"top1": value} for value in top1]).write(tmp_path / "accuracies")
+    read = Accuracies.read(tmp_path / "accuracies")
+    assert read.archs == archs
+    predictor = AccuracyPredictor.fit(read.space, read.archs, read.values["top1"])
     times = [table.predict(SPACE, arch) for arch in archs]
     found = search(SPACE, predictor, table, budget_ms=float(np.median(times)))
     assert found.latency_ms == pytest.approx(table.predict(SPACE, found.arch))
