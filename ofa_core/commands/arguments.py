@@ -35,7 +35,9 @@ def space_name(text: str) -> str:
 
 def add_space(parser: argparse.ArgumentParser) -> None:
     """Declares the search space and its width."""
-    parser.add_argument("space", type=space_name, help="search space, or the path of a YAML file with its table")
+    from ofa_core.space.registry import SPACES
+
+    parser.add_argument("space", type=space_name, help=f"{', '.join(SPACES)}, or the path of a YAML file with a table")
     parser.add_argument("--width-mult", type=float, metavar="W", help="multiplies every width (default: the published one)")
 
 

@@ -19,6 +19,7 @@ BUDGETS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `ofa search --help`."""
     from ofa_core.search.choices import Effort
+    from ofa_core.space.registry import SPACES
 
     add = parser.add_argument
     add("--predictor", type=Path, required=True, metavar="FILE",
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for quantity, (flag, unit) in BUDGETS.items():
         budgets.add_argument(f"--{flag}", dest=quantity, type=float, nargs="+", metavar="B", help=f"budgets in {unit}")
     add("--table", nargs="+", default=[], metavar="[NAME=]PATH", help="latency tables, one for each device; needed for --ms")
-    add("--space", type=space_name, metavar="NAME|FILE", help="default: the predictor's")
+    add("--space", type=space_name, metavar="NAME|FILE",
+        help=f"{', '.join(SPACES)}, or the path of a table (default: the predictor's)")  # fmt: skip
     add("--width-mult", "--width", type=float, metavar="W", help="default: the predictor's")
     add("--resolutions", type=int, nargs="+", metavar="R", help="default: the table's, or the space's")
     add("--num-classes", type=int, default=1000, metavar="N", help="for --macs and --params (default: %(default)s)")

@@ -27,7 +27,7 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Su
     """Trained a little on real images, so accuracies are far from chance."""
     net, train = fresh(), Images(dataset, "train")
     schedule = Schedule(epochs=8, warmup_epochs=0, lr=0.1)
-    train_supernet(net, train, tmp_path_factory.mktemp("net"), schedule=schedule, resolutions=[20])
+    train_supernet(net, train, tmp_path_factory.mktemp("net"), schedule=schedule)
     return net, Evaluator(train, Images(dataset, "val"), 64, seed=0)
 
 

@@ -8,7 +8,6 @@ from ofa_core.space.arch import Arch
 from tests.networks import ALL, TINY, archs, examples, logits, random_net, relative_error
 
 names = pytest.mark.parametrize("name", sorted(ALL))
-ratios = {name: sorted({choice for gene in ALL[name].genes if gene.field == "e" for choice in gene.choices}) for name in ALL}
 
 
 def unlike(space):
@@ -20,25 +19,33 @@ def unlike(space):
     return net
 
 
-def with_ratios(arch, supported):
-    """The architecture with every expand ratio replaced by a supported one."""
-    return Arch(arch.ks, [ratio if ratio in supported else supported[-1] for ratio in arch.e], arch.d, arch.r, arch.w)
+def supporting(space, count):
+    """The part of a space whose blocks have only their `count` largest expand ratios."""
+    choices = {field: [list(gene.choices) for gene in space.genes if gene.field == field] for field in ("ks", "d", "w")}
+    return space.with_choices(choices | {"e": [list(gene.choices[-count:]) for gene in space.genes if gene.field == "e"]})
+
+
+def with_ratios(arch, part):
+    """The architecture with every expand ratio that a part of its space lacks replaced by the part's largest."""
+    allowed = [gene.choices for gene in part.genes if gene.field == "e"]
+    ratios = [ratio if ratio in choices else choices[-1] for ratio, choices in zip(arch.e, allowed, strict=True)]
+    return Arch(arch.ks, ratios, arch.d, arch.r, arch.w)
 
 
 @names
 @pytest.mark.parametrize("supported", [1, 2, 3])
 def test_supported_subnetworks_keep_their_output(name, supported):
     """One supported ratio: the first expand phase, which sorts all channels. Two: the second, a nested sort."""
-    space, known = ALL[name], ratios[name][-supported:]
+    space, part = ALL[name], supporting(ALL[name], supported)
     before, after = unlike(space), unlike(space)
-    sort_channels(after, space.restrict({"e": known}))
+    sort_channels(after, part)
     largest = space.largest()
     assert relative_error(logits(after, largest), logits(before, largest)) < 1e-5
 
     @settings(max_examples=examples(name, 10), deadline=None)
     @given(archs(space))
     def check(arch):
-        arch = with_ratios(arch, known)
+        arch = with_ratios(arch, part)
         assert relative_error(logits(after, arch), logits(before, arch)) < 1e-5
 
     check()
@@ -48,7 +55,7 @@ def test_supported_subnetworks_keep_their_output(name, supported):
 def test_narrower_subnetworks_change(name):
     space = ALL[name]
     before, after = unlike(space), unlike(space)
-    sort_channels(after, space.restrict({"e": ratios[name][-1:]}))
+    sort_channels(after, supporting(space, 1))
     narrow = space.smallest()
     assert relative_error(logits(after, narrow), logits(before, narrow)) > 1e-3
 
@@ -56,7 +63,7 @@ def test_narrower_subnetworks_change(name):
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_channels_are_sorted_inside_bands(name):
     space = TINY[name]
-    net, part = unlike(space), space.restrict({"e": [4, 6]})
+    net, part = unlike(space), supporting(space, 2)
     sort_channels(net, part)
     forms = supported_forms(part)
     for slot in space.slots:

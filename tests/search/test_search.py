@@ -163,7 +163,7 @@ def test_costs_and_changes(name: str) -> None:
 
 def test_linear_slopes() -> None:
     """Slopes fitted to a function that is linear in the choices of present genes tell what a change is worth."""
-    space = get_space("ofa_small", resolutions=(20, 28))
+    space = get_space("ofa_small_k7", resolutions=(20, 28))
     rng = np.random.default_rng(0)
     worth = rng.random((len(space.genes), 3))
     elastic = np.array([gene.field != "d" for gene in space.genes])
