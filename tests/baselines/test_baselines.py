@@ -13,10 +13,12 @@ from ofa_core.nn.weights import load_layers, load_network, save_layers
 from ofa_core.report.comparison import pareto, shrinking, training_cost, uniform_archs
 from ofa_core.report.plots import plot_cost, plot_pareto, plot_shrinking
 from ofa_core.run import files
+from ofa_core.space.registry import get_space
 from ofa_core.space.stock import STOCK, stock_layers
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
+from tests.networks import ELASTIC
 from tests.small_training import MACHINE, SHARED, SPACE, fresh
 
 
@@ -140,3 +142,12 @@ def test_tables_and_plots(dataset: Path, tmp_path: Path) -> None:
             plot(path, table)
         assert files.md5(paths[0]) == files.md5(paths[1])
         assert b"<svg" in paths[0].read_bytes()
+
+
+def test_a_subnet_takes_the_nearest_choice_of_each_block() -> None:
+    arch = SubnetParams(kernel_size=5, depth=4, expand_ratio=6, resolution=28).arch(get_space("ofa_small"))
+    assert (set(arch.ks or ()), arch.d, arch.e[0], arch.e[-1], arch.w) == ({5}, (3, 4, 4), 4, 6, None)
+    with pytest.raises(ValueError, match=r"^expand_ratio: 5: allowed are 2, 3, 4, 6$"):
+        SubnetParams(kernel_size=5, depth=4, expand_ratio=5, resolution=28).arch(get_space("ofa_small"))
+    wide = SubnetParams(kernel_size=3, depth=3, expand_ratio=3, resolution=16).arch(ELASTIC.space("wide"))
+    assert (wide.e, wide.w) == ((1, 1, 3, 3, 3), (16, 16, 24, 24, 32, 48))
