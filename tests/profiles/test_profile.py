@@ -104,7 +104,7 @@ def test_mappings_merge_but_for_those_with_names_of_ones_own(repository: Path) -
     assert (
         "  objective: top1          # top1, int8_top1 or lower_bound\n  targets:\n    small:   # the smallest\n" in params.text
     )
-    assert "      device: null\n\nspecialize:\n" in params.text
+    assert "      device: null\n\nchoose:\n" in params.text
     for absent in ("Targets.", "The end.", "three"):  # from other lines of the profile
         assert absent not in params.text
 
