@@ -36,7 +36,7 @@ class Accuracies:
         )
 
     def extended(self, other: "Accuracies") -> "Accuracies":
-        """With the networks of `other`, in the same space, that are not here yet. Each is added once, or it would count twice."""
+        """With the networks of `other`, in the same space, that are not here yet; each once, or it would count twice."""
         known, others = (networks(self.space, *self.space.encode(archs)) for archs in (self.archs, other.archs))
         first = {network: i for i, network in reversed(list(enumerate(others))) if network not in set(known)}
         new = sorted(first.values())
