@@ -36,9 +36,10 @@ class Accuracies:
         )
 
     def extended(self, other: "Accuracies") -> "Accuracies":
-        """With the architectures of `other`, in the same space, that are not here yet. Their values are kept as they are."""
+        """With the networks of `other`, in the same space, that are not here yet; each once, or it would count twice."""
         known, others = (networks(self.space, *self.space.encode(archs)) for archs in (self.archs, other.archs))
-        new = [i for i, network in enumerate(others) if network not in set(known)]
+        first = {network: i for i, network in reversed(list(enumerate(others))) if network not in set(known)}
+        new = sorted(first.values())
         values = {name: np.concatenate([self.values[name], other.values[name][new]]) for name in VALUES}
         return Accuracies(self.space, [*self.archs, *(other.archs[i] for i in new)], values)
 

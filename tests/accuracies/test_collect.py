@@ -117,6 +117,8 @@ def test_networks_of_a_second_table_are_added_once() -> None:
     both = first.extended(Accuracies.of(SPACE, [same, SPACE.largest(20)], [{"top1": 0.7}, {"top1": 0.6}]))
     assert both.archs == [shallow, SPACE.largest(20)]
     assert both.values["top1"].tolist() == [0.5, 0.6]
+    alone = Accuracies.of(SPACE, [], []).extended(Accuracies.of(SPACE, [shallow, same], [{"top1": 0.5}, {"top1": 0.5}]))
+    assert alone.archs == [shallow]
 
 
 def test_spread() -> None:
