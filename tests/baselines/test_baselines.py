@@ -14,12 +14,14 @@ from ofa_core.baselines.params import StockParams, SubnetParams, TrainBaselinesP
 from ofa_core.baselines.training import baseline_layers, train_baselines
 from ofa_core.nn.network import Network
 from ofa_core.nn.weights import load_layers, load_network, save_layers
+from ofa_core.space.registry import get_space
 from ofa_core.space.stock import STOCK, stock_layers
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import ALONE
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
+from tests.networks import ELASTIC
 from tests.small_training import RARELY, SHARED, SPACE
 
 
@@ -194,3 +196,12 @@ def test_wrong_sub_networks_are_named() -> None:
             epochs=1, warmup_epochs=0, lrs=(0.1,),
             networks={"a": PARAMS.networks["stock"]}, subnets={"a": PARAMS.subnets["alone"]},
         )  # fmt: skip
+
+
+def test_a_subnet_takes_the_nearest_choice_of_each_block() -> None:
+    arch = SubnetParams(kernel_size=5, depth=3, expand_ratio=6, resolution=28).arch(get_space("ofa_small"))
+    assert (arch.ks[0], arch.ks[-1], arch.d, arch.e[0], arch.e[-1], arch.w) == (3, 5, (2, 3, 3), 4, 6, None)
+    with pytest.raises(ValueError, match=r"^expand_ratio: 5: allowed are 2, 3, 4, 6$"):
+        SubnetParams(kernel_size=5, depth=3, expand_ratio=5, resolution=28).arch(get_space("ofa_small"))
+    wide = SubnetParams(kernel_size=3, depth=3, expand_ratio=3, resolution=16).arch(ELASTIC.space("wide"))
+    assert (wide.e, wide.w) == ((1, 1, 3, 3, 3), (16, 16, 24, 24, 32, 48))
