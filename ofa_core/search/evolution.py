@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ofa_core.search.moves import climb, cross, exchange, starts
+from ofa_core.search.moves import climb, cross, exchange, move_depths, starts
 from ofa_core.search.problem import Islands, Members, Problem
 
 PAIRS = 150
@@ -45,6 +45,8 @@ class Round:
     children: int
     """Children per island and generation. The better half climbs on by paired changes."""
     generations: int
+    moved: int = 0
+    """Best members that first also move to every neighbouring stratum, so that strata share what they found."""
     anew: bool = False
     """Each stratum starts from random members: known ones would soon take it over. Otherwise from the members so far."""
 
@@ -54,13 +56,15 @@ class Settings:
     """How much the search tries."""
 
     rounds: tuple[Round, ...]
+    mutation: float
+    """Probability that a unit of a child is drawn at random."""
     polished: int
     """Members polished by exact paired changes at the end."""
 
 
-def _resolutions(count: int, per_stratum: int, children: int, generations: int, population: int = 40) -> Round:
+def _resolutions(count: int, per_stratum: int, children: int, generations: int, population: int = 40, moved: int = 0) -> Round:
     return Round(islands="resolution", count=count, population=population, per_stratum=per_stratum,
-                 children=children, generations=generations)  # fmt: skip
+                 children=children, generations=generations, moved=moved)  # fmt: skip
 
 
 def _strata(count: int, population: int, generations: int, anew: bool = False) -> Round:
@@ -69,20 +73,23 @@ def _strata(count: int, population: int, generations: int, anew: bool = False) -
 
 
 EFFORTS = {
-    "normal": Settings(rounds=(_resolutions(3, 4, 20, 5), _resolutions(2, 8, 24, 4), _strata(4, 14, 4)), polished=6),
+    "normal": Settings(
+        rounds=(_resolutions(3, 4, 20, 5), _resolutions(2, 8, 24, 4), _strata(4, 14, 4)), mutation=0.02, polished=6
+    ),
     "high": Settings(
         rounds=(
-            _resolutions(3, 4, 40, 8, population=80),
+            _resolutions(3, 4, 40, 6, population=60),
             _strata(28, 12, 3, anew=True),
-            _resolutions(3, 8, 48, 6, population=80),
-            _strata(10, 24, 5, anew=True),
-            _resolutions(2, 12, 48, 6, population=80),
-            *[_strata(4, 32, 7, anew=True), _resolutions(2, 24, 48, 5, population=80)] * 3,
+            _resolutions(3, 8, 64, 5, population=60, moved=10),
+            _strata(10, 28, 6, anew=True),
+            _resolutions(2, 12, 64, 5, population=80, moved=10),
+            *[_strata(3, 28, 8, anew=True), _resolutions(2, 24, 64, 6, population=80, moved=10)] * 5,
         ),
+        mutation=0.15,
         polished=40,
     ),
 }
-FRONT = Settings(rounds=(_resolutions(3, 2, 16, 3, population=24),), polished=2)
+FRONT = Settings(rounds=(_resolutions(3, 2, 16, 3, population=24),), mutation=0.02, polished=2)
 """Settings for each of the many budgets along a Pareto front."""
 
 
@@ -98,12 +105,12 @@ def evolve(problem: Problem, settings: Settings, rng: np.random.Generator, known
     if known is not None:
         members = members.join(known.take(problem.cost_of(known.options, known.stratum) <= problem.limit))
     for of_round in settings.rounds:
-        members = problem.select(members.join(_evolved(problem, of_round, rng, members)), STORED, STORED)
+        members = problem.select(members.join(_evolved(problem, of_round, settings.mutation, rng, members)), STORED, STORED)
     polished = _improve(problem, members.take(slice(0, settings.polished)), PAIRS, exact=True)
     return problem.select(members.join(polished), STORED, STORED)
 
 
-def _evolved(problem: Problem, of_round: Round, rng: np.random.Generator, members: Members) -> Members:
+def _evolved(problem: Problem, of_round: Round, mutation: float, rng: np.random.Generator, members: Members) -> Members:
     """The populations of a round after all generations."""
     key = problem.key_of(members, of_round.islands)
     order = np.argsort(-members.value, kind="stable")
@@ -115,10 +122,13 @@ def _evolved(problem: Problem, of_round: Round, rng: np.random.Generator, member
             members = climb(problem, members, (len(problem.units), 6))
         members = problem.best_of(members, of_round.islands, of_round.population)
         members = _improve(problem, members, PAIRS_BY_SLOPES, exact=False, most=1)
+    if of_round.moved:
+        moved = climb(problem, move_depths(problem, problem.select(members, of_round.moved, 2)), (6, 2))
+        members = members.join(_improve(problem, moved, PAIRS_BY_SLOPES, exact=False))
     for _ in range(of_round.generations):
         members = problem.select(members, len(members.value), of_round.per_stratum)
         members = problem.best_of(members, of_round.islands, of_round.population)
-        children = cross(problem, members, problem.key_of(members, of_round.islands), of_round.children, rng)
+        children = cross(problem, members, problem.key_of(members, of_round.islands), of_round.children, mutation, rng)
         children = climb(problem, climb(problem, children, (6, 2)), (3, 2))
         children = problem.best_of(children, of_round.islands, of_round.children // 2)
         members = members.join(_improve(problem, children, PAIRS_BY_SLOPES, exact=False, most=1))

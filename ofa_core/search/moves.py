@@ -14,8 +14,6 @@ from ofa_core.search.problem import Members, Problem
 
 PRICES = (-6.0, 3.0)
 """Range of the price of a whole budget, as powers of ten."""
-MUTATION = 0.02
-"""Probability that a unit of a child is drawn at random."""
 TRIES = 6
 """How often a random member is drawn before the fastest of its stratum takes its place."""
 STICKINESS = 5e-4
@@ -90,11 +88,13 @@ def random_members(problem: Problem, count: int, rng: np.random.Generator) -> Me
     return problem.evaluate(options, stratum)
 
 
-def cross(problem: Problem, parents: Members, island: np.ndarray, count: int, rng: np.random.Generator) -> Members:
+def cross(
+    problem: Problem, parents: Members, island: np.ndarray, count: int, mutation: float, rng: np.random.Generator
+) -> Members:
     """`count` children on each island. A child takes each depth and each unit from either parent, and its resolution too.
 
     island (n,): of the parents. Better members are more often the first parent. A unit is drawn at random with probability
-    `MUTATION`. Children over the budget are repaired.
+    `mutation`. Children over the budget are repaired.
     """
     order = np.lexsort((-parents.value, island))
     parents, (_, start, size) = parents.take(order), np.unique(island[order], return_index=True, return_counts=True)
@@ -103,11 +103,18 @@ def cross(problem: Problem, parents: Members, island: np.ndarray, count: int, rn
     second = start + (size * rng.random(len(size))).astype(int)
     shape = (len(first), len(problem.sizes))
     options = np.where(rng.random(shape) < 0.5, parents.options[first], parents.options[second])
-    options = np.where(rng.random(shape) < MUTATION, rng.integers(problem.sizes, size=shape), options)
+    options = np.where(rng.random(shape) < mutation, rng.integers(problem.sizes, size=shape), options)
     depths, other = problem.depths[parents.stratum[first]], problem.depths[parents.stratum[second]]
     depths = np.where(rng.random(depths.shape) < 0.5, depths, other)
     stratum = problem.strata_of(depths, problem.resolution[parents.stratum[first]])
     return _repaired(problem, options, np.where(stratum < 0, parents.stratum[first], stratum))
+
+
+def move_depths(problem: Problem, members: Members) -> Members:
+    """Each member moved to every stratum that differs by one step of one depth, changed only as far as the budget demands."""
+    steps = np.abs(problem.depths[:, None] - problem.depths[members.stratum]).sum(2)  # (strata, n)
+    stratum, member = np.nonzero((steps == 1) & (problem.resolution[:, None] == problem.resolution[members.stratum]))
+    return _repaired(problem, members.options[member], stratum)
 
 
 def _repaired(problem: Problem, options: np.ndarray, stratum: np.ndarray) -> Members:

@@ -13,7 +13,7 @@ from ofa_core.search.problem import Problem, Slopes
 
 SAMPLES = 600
 """Number of random sub-networks to fit to."""
-RIDGE = 1.0
+RIDGE = 0.1
 
 
 def linear_slopes(problem: Problem, rng: np.random.Generator) -> Slopes:
