@@ -49,6 +49,7 @@ from ofa_core.tasks.registry import get_task
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, always, train
+from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams
 
 TASK = get_task("classification")
@@ -90,7 +91,8 @@ def trained(space_name: str, data: Path, epochs: float, work: Path) -> Network:
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        train(net, images, always(net), (SUBNET.resolution,), schedule, shared, machine, phase=space_name, seed=0, work=folder)
+        objective = Objective.alone(shared.label_smoothing, shared.dropout)
+        train(net, images, always(net), objective, schedule, shared, machine, phase=space_name, seed=0, work=folder)
     Evaluator(images, Images(data, "val"), shared.bn_images, 0).calibrate(net, SUBNET.resolution)
     save_layers(path, net)
     return load_layers(path)

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ from ofa_core.training import loop
 from ofa_core.training.evaluation import use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, train
+from ofa_core.training.objective import Objective, Subnet
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.shrinking import in_supernet
 
 LR = 0.01
 MACHINE = MachineParams(launcher="python", tensorboard=False, checkpoint_seconds=3600.0)
@@ -42,22 +43,25 @@ def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, 
     torch.manual_seed(0)
     net = build_supernet(space, len(images.classes))
     schedule = Schedule(epochs=steps * shared.batch_size / len(images), warmup_epochs=0, lr=LR)
-    sample = in_supernet(net, lambda rng, r: [replace(space.sample(rng), r=r)])
+    objective = Objective.alone(shared.label_smoothing, shared.dropout)
     on_data, parts = 0.0, loop._parts
 
-    def timed(*args: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def sample(rng: np.random.Generator) -> list[Subnet]:
+        return [Subnet(space.layers(replace(space.sample(rng), r=resolution), len(images.classes)))]
+
+    def timed(*args: Any) -> list[tuple[Any, torch.Tensor]]:
+        """The parts of a step, whose images are made here and kept."""
         nonlocal on_data
-        started = time.perf_counter()
-        made = list(parts(*args))  # type: ignore[arg-type]
+        started, made = time.perf_counter(), list(parts(*args))
+        for at, _ in made:
+            at(resolution)
         on_data += time.perf_counter() - started
         return made
 
     loop._parts = timed  # type: ignore[assignment]
     try:
         with tempfile.TemporaryDirectory() as work:
-            progress = train(
-                net, images, sample, (resolution,), schedule, shared, MACHINE, phase="bench", seed=0, work=Path(work)
-            )
+            progress = train(net, images, sample, objective, schedule, shared, MACHINE, phase="bench", seed=0, work=Path(work))
     finally:
         loop._parts = parts
     return progress.seconds / progress.step, on_data / progress.seconds

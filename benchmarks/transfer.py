@@ -25,8 +25,9 @@ from ofa_core.space.registry import get_space
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
 from ofa_core.training.loop import Schedule, train
+from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams
-from ofa_core.training.shrinking import full_choices, full_sampler, in_supernet
+from ofa_core.training.shrinking import full_part, full_sampler
 
 SPACE = get_space("ofa_small_k7", 1.0, (24, 28, 32))
 SIZE = 32
@@ -53,11 +54,11 @@ def run(data: Path, schedule: Schedule, shared: TrainingParams, seed: int, init:
     net = build_supernet(SPACE, len(images.classes))
     if init is not None:
         transfer(init, net)
-    sample = in_supernet(net, full_sampler(SPACE))
+    sample, objective = full_sampler(net), Objective.alone(shared.label_smoothing, shared.dropout)
     with tempfile.TemporaryDirectory() as work:
-        train(net, images, sample, SPACE.resolutions, schedule, shared, machine, phase="full", seed=seed, work=Path(work))
+        train(net, images, sample, objective, schedule, shared, machine, phase="full", seed=seed, work=Path(work))
     if out is not None:
-        save_weights(out, net, describe(net, full_choices(SPACE)))
+        save_weights(out, net, describe(net, full_part(SPACE)))
     evaluator = Evaluator(images, Images(data, "val"), shared.bn_images, seed)
     return evaluator.subnet_score(net, SPACE.largest(SIZE))
 

@@ -60,7 +60,7 @@ def test_narrower_subnetworks_change(name):
     assert relative_error(logits(after, narrow), logits(before, narrow)) > 1e-3
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@pytest.mark.parametrize("name", sorted(set(TINY) - {"elastic_width"}))
 def test_channels_are_sorted_inside_bands(name):
     space = TINY[name]
     net, part = unlike(space), supporting(space, 2)

@@ -17,7 +17,7 @@ from tests.pipeline.conftest import Clone
 pytestmark = pytest.mark.slow
 
 TRAINING = {"train_supernet", "shrink", "train_baselines"}
-OF_TRAINING = TRAINING | {"collect_accuracies", "specialize", "compare"}
+OF_TRAINING = TRAINING | {"collect_accuracies", "choose", "specialize", "compare"}
 OF_LAYERS = OF_TRAINING | {"build_latency_table", "export"}
 
 

@@ -35,7 +35,7 @@ def test_metrics_fit_the_terminal(clone: Clone) -> None:
     assert "reports/evaluate/accurate.json" in shown
     assert max(map(len, shown.splitlines())) <= 120
     files_shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))[""]["data"]
-    assert "reports/shrink/expand_2.json" in files_shown
+    assert "reports/shrink/all.json" in files_shown
     for path, found in files_shown.items():
         assert list(found) == ["data"], f"{path}: {found}"
         values = found["data"]
@@ -48,7 +48,7 @@ def test_metrics_fit_the_terminal(clone: Clone) -> None:
 def test_details_stand_beside_the_metrics(clone: Clone) -> None:
     folder = clone.folder / "reports"
     assert files.read_json(folder / "shrink/kernel_details.json")["subnets_top1"].keys() == {
-        f"{name}_r{r}" for name in ("largest", "smallest") for r in (20, 28)
+        f"{name}_r{r}" for name in ("largest", "middle", "smallest") for r in (20, 28)
     }
     [manifest] = [m for m in files.read_json(clone.folder / "release/manifest.json")["models"] if m["id"] == "ofa-fast"]
     both = [files.read_json(folder / f"evaluate/fast{suffix}.json") for suffix in ("", "_details")]
@@ -60,12 +60,12 @@ def test_plots(clone: Clone) -> None:
     shown = json.loads(clone.run("dvc", "plots", "show", "--json"))
     assert "errors" not in shown
     drawn = set(shown["data"])
-    assert {"losses", "reports/train_supernet.csv", "reports/shrink/kernel.csv"} <= drawn
+    assert {"losses", "validation", "reports/train_supernet.csv", "reports/shrink/kernel.csv"} <= drawn
     assert {f"reports/compare/{name}.svg" for name in ("pareto", "shrinking", "cost")} <= drawn
 
 
 def test_graph(clone: Clone) -> None:
-    assert "shrink@expand_2" in clone.run("dvc", "dag")
+    assert "shrink@all" in clone.run("dvc", "dag")
 
 
 def test_released_file_from_a_git_url(clone: Clone, tmp_path: Path) -> None:

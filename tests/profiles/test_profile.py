@@ -125,7 +125,7 @@ def test_what_is_overwritten_is_told(repository: Path, capsys: pytest.CaptureFix
         "training.flip: true -> false",
         "prepare.folder: 3 -> null",
         "search.targets.slow.device: host -> gone",
-        "search.targets.slow.fraction: 0.15 -> gone",
+        "search.targets.slow.fraction: 0.25 -> gone",
         "export.formats: [uint8] -> [uint8, float, onnx, torch]",
         "export.calibration: mse -> minmax",
     ]
