@@ -33,8 +33,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "specialize": ONCE | {"quantization": "both"},
     "export": {"calibration_images": 16, "parity_images": 4, "min_kernel_agreement": 0.0, "min_simulation_agreement": 0.0}
     | {"max_int8_drop": 1.0},
-    "train_baselines": ONCE
-    | {
+    "train_baselines": {
+        "epochs": ONCE["epochs"],
+        "lrs": [ONCE["lr"]],
         "networks": {"small": {"family": "mobilenet_v3_small", "width_mult": 1.0, "resolution": 224, "total_stride": 32}},
     },
     "evaluate": {"instances": 1, "milliseconds": 1},
