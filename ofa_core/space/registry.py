@@ -59,8 +59,9 @@ OFA_PROXYLESS = MBTable(
 )
 
 # For images of 20 to 32 pixels. ReLU6 without squeeze-excite is safe in int8, as in the LPCVC winner's networks.
-# On a desktop CPU (full-integer, 28 pixels, expand 6) a block of the first stage takes 15 us with kernel 3, 29 with 5 and 584
-# with 7; one of the last stage 9 and 13. So early blocks are few, narrow and 3x3, and choices are where they are cheap.
+# By params/ci_latency.json (uint8, one thread of a server CPU, 28 pixels, expand 6) a block of the first stage takes 15 us with
+# kernel 3, 29 with 5 and 564 with 7; one of the last stage 9, 13 and 245. So early blocks are few, narrow and 3x3, no kernel is
+# 7x7, and choices are where they are cheap.
 OFA_SMALL = MBTable(
     width_mult=1.0,
     resolutions=(24, 28),
