@@ -1,6 +1,7 @@
 """What was measured so far, on disk: a stopped measurement of many networks goes on where it was."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,10 +21,11 @@ class Journal:
         self._path = folder / f"measured-{rank}.jsonl"
         self._known: dict[str, Values] = {}
         for path in sorted(folder.glob("measured-*.jsonl")):
-            lines = path.read_text().split("\n")[:-1]  # a killed process may leave half a line behind
-            self._known |= dict(map(json.loads, lines))
-            if path == self._path:
-                path.write_text("".join(line + "\n" for line in lines))
+            content = path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]  # a killed process may leave half a line behind
+            self._known |= dict(map(json.loads, whole.splitlines()))
+            if path == self._path and whole != content:
+                os.truncate(path, len(whole))  # other processes may be reading, so whole lines stay where they are
 
     def measured(self, what: str, arch: Arch, measure: Callable[[], Mapping[str, float]]) -> Values:
         """The values of `measure`, which is called only if the journal has none. what: the kind of measurement."""
