@@ -21,10 +21,9 @@ from ofa_core.training.params import TrainingParams
 def main() -> None:
     """Writes reports/compare.json, and the tables and plots in reports/compare/."""
     with running("compare") as stage:
-        seed = stage.params.read("seed", int)
+        seed, last = stage.params.read("seed", int), stage.params.read("shrink.last", str)
         space = stage.params.read("space", SpaceParams).build()
         shared = stage.params.read("training", TrainingParams)
-        last = stage.params.read("shrink.last", str)
         params = stage.params.read("train_baselines", TrainBaselinesParams)
         conversion = Conversion(
             hard_swish=stage.params.read("export.hard_swish", HardSwishChoice),
@@ -34,8 +33,9 @@ def main() -> None:
         )
         timing = stage.params.read("evaluate", EvaluateParams)
         dataset, weights = stage.input(paths.DATASET), stage.input(paths.BASELINES)
-        supernets = [stage.input(paths.supernet(name)) for name in ("full", last)]
-        phases, specialized, searched = (stage.reports(name) for name in ("shrink", "specialize", "evaluate"))
+        phases = stage.reports("shrink", stage.params.read("shrink.phases", dict[str, object]))
+        targets = stage.params.read("search.targets", dict[str, object])
+        specialized, searched = (stage.reports(name, targets) for name in ("specialize", "evaluate"))
         once = [stage.report(name) for name in ("train_supernet", "collect_accuracies")]
         trained = files.read_json(stage.input(paths.report("train_baselines")))["networks"]
 
@@ -44,8 +44,8 @@ def main() -> None:
         networks = {name: weights / f"{name}.safetensors" for name in params.families}
         measured = measure_baselines(networks, train, test, conversion, timing, get_task("classification"))
         full, shrunk = (build_supernet(space, len(test.classes)) for _ in range(2))
-        for net, path in zip((full, shrunk), supernets, strict=True):
-            load_weights(path, net)
+        for net, phase in ((full, "full"), (shrunk, last)):
+            load_weights(stage.input(paths.supernet(phase)), net)
         archs = {name: subnet.arch(space) for name, subnet in params.subnets.items()} or uniform_archs(space)
         alone = {name: load_layers(networks[name]) for name in params.subnets}
         on_test, on_val = (

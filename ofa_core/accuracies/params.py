@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 from ofa_core.training.params import Share
 
@@ -21,6 +22,6 @@ class CollectParams:
 
     def __post_init__(self) -> None:
         if self.int8_architectures and not 20 <= self.int8_architectures <= self.architectures:
-            raise ValueError(
+            raise InputError(
                 f"int8_architectures: {self.int8_architectures} is not 0, or 20 to architectures ({self.architectures})"
             )

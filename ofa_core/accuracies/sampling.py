@@ -6,6 +6,7 @@ import numpy as np
 
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.features import canonical, networks
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 
@@ -23,7 +24,7 @@ def sample_archs(space: Space, latencies: Latencies, count: int, seed: int) -> l
     and one slow choice puts them all at one end. So a large pool of networks of all sizes is cut into bins of equal ratios of
     latency, and every bin gives as many. Fewer than `count` are returned if the space has no more.
 
-    Raises ValueError, naming the device's parameter, if latencies raises KeyError for a layer that it does not know.
+    Raises InputError, naming the device's parameter, if latencies raises KeyError for a layer that it does not know.
     """
     extremes = [extreme for r in space.resolutions for extreme in (space.smallest(r), space.largest(r))]
     archs = list(dict.fromkeys(extremes))[:count]
@@ -64,7 +65,7 @@ def _logs(latencies: Latencies, codes: np.ndarray, resolutions: np.ndarray) -> n
     try:
         return np.log(latencies(codes, resolutions))
     except KeyError as error:
-        raise ValueError(f"search.device: {error.args[0]}") from None
+        raise InputError(f"search.device: {error.args[0]}") from None
 
 
 def _of_every_latency(logs: np.ndarray, priority: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

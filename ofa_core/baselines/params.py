@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
@@ -41,16 +42,16 @@ class SubnetParams:
     """Input resolution in pixels, one of the space's."""
 
     def arch(self, space: Space) -> Arch:
-        """The architecture. Raises ValueError that names the key when a choice is not of the space."""
+        """The architecture. Raises InputError that names the key when a choice is not of the space."""
         wanted = {"ks": ("kernel_size", self.kernel_size), "d": ("depth", self.depth), "e": ("expand_ratio", self.expand_ratio)}
         values: dict[str, Any] = {"r": self.resolution}
         for field, (key, value) in wanted.items():
             genes = [gene.choices for gene in space.genes if gene.field == field]
             if value not in (known := sorted(set().union(*genes))):
-                raise ValueError(f"{key}: {value}: allowed are {', '.join(map(str, known))}")
+                raise InputError(f"{key}: {value}: allowed are {', '.join(map(str, known))}")
             values[field] = [min(choices, key=lambda choice: abs(choice - value)) for choices in genes]
         if self.resolution not in space.resolutions:
-            raise ValueError(f"resolution: {self.resolution}: allowed are {', '.join(map(str, space.resolutions))}")
+            raise InputError(f"resolution: {self.resolution}: allowed are {', '.join(map(str, space.resolutions))}")
         return Arch.from_dict(values | {"w": space.largest().w})
 
 
@@ -75,9 +76,9 @@ class TrainBaselinesParams:
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
         if list(self.lrs) != sorted(set(self.lrs)):
-            raise ValueError(f"lrs: {list(self.lrs)} is not ascending")
+            raise InputError(f"lrs: {list(self.lrs)} is not ascending")
         if twice := sorted(set(self.networks) & set(self.subnets)):
-            raise ValueError(f"subnets.{twice[0]}: a network has this name already")
+            raise InputError(f"subnets.{twice[0]}: a network has this name already")
 
     @property
     def families(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ofa_core.baselines.params import TrainBaselinesParams
 from ofa_core.nn.network import Network, zero_residuals
 from ofa_core.nn.weights import save_layers
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
@@ -29,7 +30,7 @@ NET, METRICS = "net.safetensors", "metrics.json"
 
 
 def baseline_layers(params: TrainBaselinesParams, space: Space, num_classes: int) -> dict[str, list[Layer]]:
-    """The networks by name. Raises ValueError naming the parameter when a sub-network is not in the space."""
+    """The networks by name. Raises InputError naming the parameter when a sub-network is not in the space."""
     networks = {
         name: stock_layers(stock.family, stock.width_mult, stock.resolution, num_classes, stock.total_stride)
         for name, stock in params.networks.items()
@@ -37,8 +38,8 @@ def baseline_layers(params: TrainBaselinesParams, space: Space, num_classes: int
     for name, subnet in params.subnets.items():
         try:
             networks[name] = space.layers(subnet.arch(space), num_classes)
-        except ValueError as error:
-            raise ValueError(f"train_baselines.subnets.{name}.{error}") from None
+        except InputError as error:
+            raise InputError(f"train_baselines.subnets.{name}.{error}") from None
     return networks
 
 
@@ -58,7 +59,7 @@ def train_baselines(
 
     Returns by name: macs, params, resolution; lr, top1 on val and cost of the network that is kept; and the sweep, which lists
     lr, top1, rollbacks and cost of all. work: a folder for checkpoints and finished networks, so that a killed stage trains
-    nothing twice. Raises ValueError, naming the parameter and the network, if no rate trains without a spike.
+    nothing twice. Raises InputError, naming the parameter and the network, if no rate trains without a spike.
     """
     sweep = Sweep(evaluator=evaluator, params=params, shared=shared, machine=machine, seed=seed, group=group)
     metrics = {}
@@ -66,7 +67,7 @@ def train_baselines(
         tried = sweep.run(name, layers, work / name)
         steady = [attempt for attempt in tried if not attempt["rollbacks"]]
         if not steady:
-            raise ValueError(f"train_baselines.lrs: {name}: the loss spikes with every rate down to {tried[-1]['lr']:g}")
+            raise InputError(f"train_baselines.lrs: {name}: the loss spikes with every rate down to {tried[-1]['lr']:g}")
         kept = max(steady, key=lambda attempt: attempt["top1"])
         metrics[name] = {key: value for key, value in kept.items() if key != "rollbacks"} | {
             "resolution": layers[0].resolution,

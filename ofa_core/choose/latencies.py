@@ -20,7 +20,7 @@ def time_candidates(
     """Milliseconds of each device's candidates, by device. One with source file is left out: there is no device to ask.
 
     work: folder for files and values measured so far. A stopped measurement continues there.
-    Raises ValueError, naming the key, for a device that cannot be used.
+    Raises InputError, naming the key, for a device that cannot be used.
     """
     latencies = {}
     for name, table in tables.items():

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ofa_core.run.errors import InputError
+
 if TYPE_CHECKING:
     from ofa_core.space.arch import Arch
     from ofa_core.space.base import Space
@@ -42,7 +44,7 @@ def add_space(parser: argparse.ArgumentParser) -> None:
 
 
 def space_of(args: argparse.Namespace) -> "Space":
-    """The space of `add_space`'s arguments. Raises ValueError for an impossible width, and for a file that holds no table."""
+    """The space of `add_space`'s arguments. Raises InputError for an impossible width, and for a file that holds no table."""
     from ofa_core.space.registry import get_space
 
     return get_space(args.space, args.width_mult)
@@ -59,7 +61,7 @@ def add_arch(parser: argparse.ArgumentParser) -> None:
 def arch_of(args: argparse.Namespace, space: "Space") -> "Arch":
     """The architecture of `add_arch`'s arguments. A file has it at the top level or, as the search writes it, under "arch".
 
-    Raises ValueError, one line, for anything else.
+    Raises InputError, one line, for anything else.
     """
     from ofa_core.run import files
     from ofa_core.space.arch import Arch
@@ -70,12 +72,12 @@ def arch_of(args: argparse.Namespace, space: "Space") -> "Arch":
         try:
             fields = json.loads(args.arch)
         except json.JSONDecodeError as error:
-            raise ValueError(f"--arch: not JSON ({error})") from None
+            raise InputError(f"--arch: not JSON ({error})") from None
     else:
         fields = files.read_json(args.arch)
     fields = fields.get("arch", fields) if isinstance(fields, dict) else fields
     if not isinstance(fields, dict):
-        raise ValueError(f"--arch: {args.arch}: not an object with ks, e, d, r, and w where widths are elastic")
+        raise InputError(f"--arch: {args.arch}: not an object with ks, e, d, r, and w where widths are elastic")
     return Arch.from_dict(fields)
 
 

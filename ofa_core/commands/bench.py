@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for bad arguments and for a file that is not a TFLite model."""
+    """Raises InputError for bad arguments and for a file that is not a TFLite model."""
     from ofa_core.commands import classify
 
     found = classify.benchmark(args.model, args.threads, args.seconds)

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for the first mistake."""
+    """Raises InputError for the first mistake."""
     from ofa_core.profiles import profile
 
     lines = [f"{args.path}: OK{', as a profile' if profile.check_file(args.path) else ''}"]

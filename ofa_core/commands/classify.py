@@ -15,6 +15,7 @@ from ofa_core.images.decode import centre, decode
 from ofa_core.images.preprocess import preprocess
 from ofa_core.images.tree import Tree
 from ofa_core.run import files, paths
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.device_record import device_name, host_device
 from ofa_core.runtime.host import time_model
 from ofa_core.runtime.tflite import TFLiteModel
@@ -36,7 +37,7 @@ class Classifier:
     shorter_side: resize the shorter side of images to this many pixels and crop the centre, regardless of the manifest. None:
     the manifest's preprocessing or, without a manifest, resizing to the model's size.
 
-    Raises ValueError, one line, if the file is missing or not a TFLite classifier, or if the labels do not fit its outputs.
+    Raises InputError, one line, if the file is missing or not a TFLite classifier, or if the labels do not fit its outputs.
     """
 
     def __init__(self, path: Path, threads: int = 1, shorter_side: int | None = None) -> None:
@@ -47,13 +48,13 @@ class Classifier:
         self.labels_path = path.with_name(path.stem.removesuffix("_float") + paths.SUFFIXES["labels"])
         self.labels = self.labels_path.read_text().splitlines() if self.labels_path.is_file() else None
         if self.labels is not None and len(self.labels) != self.outputs:
-            raise ValueError(f"{self.labels_path}: {len(self.labels)} labels, the model has {self.outputs} outputs")
+            raise InputError(f"{self.labels_path}: {len(self.labels)} labels, the model has {self.outputs} outputs")
         if shorter_side is not None and shorter_side < max(self.model.size):
-            raise ValueError(f"--shorter-side: {shorter_side} is less than the model's {max(self.model.size)} pixels")
+            raise InputError(f"--shorter-side: {shorter_side} is less than the model's {max(self.model.size)} pixels")
         self.shorter_side = shorter_side
 
     def pixels(self, content: bytes) -> np.ndarray:
-        """The model's input for an image file's content, uint8 (h, w, 3). Raises ValueError, the reason, if it is broken."""
+        """The model's input for an image file's content, uint8 (h, w, 3). Raises InputError, the reason, if it is broken."""
         if self.shorter_side:
             return np.asarray(centre(decode(content), self.shorter_side, self.model.size))
         return preprocess(content, {"resize_to": self.model.size} | self.rule)
@@ -61,12 +62,12 @@ class Classifier:
     def predict(self, image: Path) -> dict[str, Any]:
         """The task's report on an image file. Without labels, classes are named by their indices.
 
-        Raises ValueError that names the image.
+        Raises InputError that names the image.
         """
         try:
             outputs = self.task.named(self.model.predict(self.pixels(image.read_bytes())[None]))
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{image}: {getattr(error, 'strerror', None) or error}") from None
+        except (InputError, OSError) as error:
+            raise InputError(f"{image}: {getattr(error, 'strerror', None) or error}") from None
         return self.task.report(outputs, self.labels or [str(i) for i in range(self.outputs)])
 
 
@@ -76,7 +77,7 @@ def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[st
     data: a folder or .zip archive of class folders; or of train/, val/ and test/ with class folders, of which `split` is used;
     or of images/ and labels.csv with the columns file and label (or imagenet_class_index).
 
-    Raises ValueError, one line: no images, a broken image, a label that the model does not have.
+    Raises InputError, one line: no images, a broken image, a label that the model does not have.
     """
     with Tree(data) as tree:
         names, labels, used = _labelled(tree, classifier, split)
@@ -92,12 +93,12 @@ def evaluate(classifier: Classifier, data: Path, split: str = "test") -> dict[st
 def benchmark(path: Path, threads: int, seconds: float) -> dict[str, Any]:
     """Latency of a TFLite file on this machine: median and spread in ms over `INSTANCES` interpreters, and the device.
 
-    seconds: of timed runs in total. Raises ValueError for bad arguments and for a file that is missing or not a TFLite model.
+    seconds: of timed runs in total. Raises InputError for bad arguments and for a file that is missing or not a TFLite model.
     """
     if threads < 1:
-        raise ValueError(f"--threads: {threads} is less than 1")
+        raise InputError(f"--threads: {threads} is less than 1")
     if not 0 < seconds <= 3600:
-        raise ValueError(f"--seconds: {seconds} is not above 0 and at most 3600")
+        raise InputError(f"--seconds: {seconds} is not above 0 and at most 3600")
     with _readable(path):
         timing = time_model(path, threads, INSTANCES, seconds / INSTANCES)
     found = {"latency_ms": timing.median_ms, "latency_spread_ms": timing.spread_ms, "instances": timing.count}
@@ -107,8 +108,8 @@ def benchmark(path: Path, threads: int, seconds: float) -> dict[str, Any]:
 def _pixels(tree: Tree, name: str, classifier: Classifier) -> np.ndarray:
     try:
         return classifier.pixels(tree.read(name))
-    except ValueError as error:
-        raise ValueError(f"{tree.full(name)}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{tree.full(name)}: {error}") from None
 
 
 def _labelled(tree: Tree, classifier: Classifier, split: str) -> tuple[list[str], np.ndarray, str]:
@@ -119,17 +120,17 @@ def _labelled(tree: Tree, classifier: Classifier, split: str) -> tuple[list[str]
     found = find(tree)
     used = ALL if ALL in found else split
     if used not in found:
-        raise ValueError(f"{tree.path}: no {split} in it, but {', '.join(found)}; --split tells which to use")
+        raise InputError(f"{tree.path}: no {split} in it, but {', '.join(found)}; --split tells which to use")
     classes = found[used]
     known = classifier.labels
     if known is None:
         known = sorted(classes)
         if len(known) != classifier.outputs:
             needed = f"the model has {classifier.outputs} outputs and no {classifier.labels_path.name}"
-            raise ValueError(f"{tree.path}: {len(known)} class folders, {needed}")
+            raise InputError(f"{tree.path}: {len(known)} class folders, {needed}")
     for name in classes:
         if name not in known:
-            raise ValueError(f"{tree.path}: {name} is not a class of {classifier.labels_path}")
+            raise InputError(f"{tree.path}: {name} is not a class of {classifier.labels_path}")
     pairs = [(name, known.index(label)) for label, names in classes.items() for name in names]
     return [name for name, _ in pairs], np.array([index for _, index in pairs]), used
 
@@ -139,21 +140,21 @@ def _from_csv(tree: Tree, classifier: Classifier) -> tuple[list[str], list[int]]
     try:
         rows = list(csv.DictReader(io.StringIO(tree.read(LABELS).decode("utf-8-sig"))))
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: not a table of comma-separated values ({error})") from None
+        raise InputError(f"{path}: not a table of comma-separated values ({error})") from None
     if not rows:
-        raise ValueError(f"{path}: no images")
+        raise InputError(f"{path}: no images")
     column = "label" if "label" in rows[0] else INDEX
     if not {"file", column} <= set(rows[0]):
-        raise ValueError(f"{path}: its columns are {', '.join(map(str, rows[0]))}, not file and label or {INDEX}")
+        raise InputError(f"{path}: its columns are {', '.join(map(str, rows[0]))}, not file and label or {INDEX}")
     present, names, labels = set(tree.files), [], []
     for number, row in enumerate(rows, 2):  # line 1 is the header
         name = next((name for name in (f"images/{row['file']}", str(row["file"])) if name in present), None)
         if name is None:
-            raise ValueError(f"{path}: line {number}: {row['file']}: no such file in images/")
+            raise InputError(f"{path}: line {number}: {row['file']}: no such file in images/")
         try:
             labels.append(_index(row[column] or "", column, classifier))
-        except ValueError as error:
-            raise ValueError(f"{path}: line {number}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{path}: line {number}: {error}") from None
         names.append(name)
     return names, labels
 
@@ -163,11 +164,11 @@ def _index(text: str, column: str, classifier: Classifier) -> int:
     if column == "label" and classifier.labels and text in classifier.labels:
         return classifier.labels.index(text)
     if not text.isdecimal():
-        raise ValueError(f"{column} {text!r} is neither a class of {classifier.labels_path.name} nor a number")
+        raise InputError(f"{column} {text!r} is neither a class of {classifier.labels_path.name} nor a number")
     # Networks of 1001 outputs have the background first, before ImageNet's 1000 classes.
     index = int(text) + (column == INDEX and classifier.outputs == 1001)
     if index >= classifier.outputs:
-        raise ValueError(f"{column} {text} is out of range, the model has {classifier.outputs} outputs")
+        raise InputError(f"{column} {text} is out of range, the model has {classifier.outputs} outputs")
     return index
 
 
@@ -175,12 +176,12 @@ def _index(text: str, column: str, classifier: Classifier) -> int:
 def _readable(path: Path) -> Iterator[None]:
     """Turns an interpreter's errors about files it cannot run into one line that names the file."""
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file")
     try:
         yield
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"{path}: ").removeprefix("model: ")
-        raise ValueError(f"{path}: {reason}") from None
+        raise InputError(f"{path}: {reason}") from None
 
 
 def _manifest_entry(path: Path) -> tuple[Task, dict[str, Any]]:
@@ -192,12 +193,12 @@ def _manifest_entry(path: Path) -> tuple[Task, dict[str, Any]]:
     try:
         found = [(entry["task"], dict(entry["preprocessing"])) for entry in content["models"] if path.name in _names(entry)]
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise ValueError(f"{manifest}: not a release's manifest; `ofa verify` checks one") from None
+        raise InputError(f"{manifest}: not a release's manifest; `ofa verify` checks one") from None
     task, rule = found[0] if found else ("classification", {})
     try:
         return get_task(str(task)), rule
-    except ValueError as error:
-        raise ValueError(f"{manifest}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{manifest}: {error}") from None
 
 
 def _names(entry: Mapping[str, Any]) -> set[str]:

@@ -4,6 +4,7 @@ import argparse
 
 from ofa_core.commands import arguments
 from ofa_core.commands.output import Output
+from ofa_core.run.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for an architecture that the space does not have."""
+    """Raises InputError for an architecture that the space does not have."""
     if args.num_classes < 1:
-        raise ValueError(f"--num-classes: {args.num_classes} is less than 1")
+        raise InputError(f"--num-classes: {args.num_classes} is less than 1")
     space = arguments.space_of(args)
     arch = arguments.arch_of(args, space)
     layers = space.layers(arch, args.num_classes)

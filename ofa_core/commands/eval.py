@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for a file that is not a classifier and for images that cannot be scored."""
+    """Raises InputError for a file that is not a classifier and for images that cannot be scored."""
     from ofa_core.commands import classify
 
     classifier = classify.Classifier(args.model, shorter_side=args.shorter_side)

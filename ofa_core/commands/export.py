@@ -6,6 +6,7 @@ from typing import get_args
 
 from ofa_core.commands.arguments import comma_separated
 from ofa_core.commands.output import Output
+from ofa_core.run.errors import InputError
 
 EXTRA = "export"
 
@@ -39,11 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for bad input or a failed check; the folder is then untouched."""
+    """Raises InputError for bad input or a failed check; the folder is then untouched."""
     from ofa_core.export import standalone
 
     if len(args.network) > 2:
-        raise ValueError(f"{args.network[2]}: one file too many; a network is NET.config and WEIGHTS")
+        raise InputError(f"{args.network[2]}: one file too many; a network is NET.config and WEIGHTS")
     options = {key: value for key, value in vars(args).items() if key not in ("json", "command")}
     found = standalone.export(**options)
     return Output("\n".join(standalone.lines(found, args.out)), found)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ofa_core.commands.output import Output
+from ofa_core.run.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,12 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for an unknown name and for a failed download."""
+    """Raises InputError for an unknown name and for a failed download."""
     from ofa_core.zoo import catalogue
 
     if args.list:
         return Output("\n".join(catalogue.PUBLISHED), {"names": list(catalogue.PUBLISHED)})
     if args.name is None:
-        raise ValueError("name: missing; `ofa fetch --list` shows the names")
+        raise InputError("name: missing; `ofa fetch --list` shows the names")
     path = catalogue.fetch(args.name, args.out, args.url)
     return Output(str(path), {"name": args.name, "path": str(path)})

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from ofa_core.commands import COMMANDS
 from ofa_core.commands.extras import advice
+from ofa_core.run.errors import InputError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         if missing.partition(".")[0] in ("", "ofa_core"):
             raise
         return _fail(advice(name, missing, getattr(command, "EXTRA", None)))
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130

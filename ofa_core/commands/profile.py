@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa_core.commands.output import Output
+from ofa_core.run.errors import InputError
 
 EXTRA = "train"
 
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for an unknown profile or the first mistake in it, before anything is written."""
+    """Raises InputError for an unknown profile or the first mistake in it, before anything is written."""
     from ofa_core.profiles import profile
 
     if args.list:
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> Output:
         width = max(map(len, names))
         return Output("\n".join(f"{name:<{width}}  {about}" for name, about in names.items()), {"profiles": names})
     if args.name is None:
-        raise ValueError("name: missing; `ofa profile --list` shows the profiles")
+        raise InputError("name: missing; `ofa profile --list` shows the profiles")
     written = profile.write(args.name, args.out)
     found: dict[str, Any] = {"profile": str(written.path), "path": str(args.out), "lost": written.lost}
     lines = [f"{args.out}: written from {written.path}"]

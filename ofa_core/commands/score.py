@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for numbers that no network can have."""
+    """Raises InputError for numbers that no network can have."""
     from ofa_core.report import ovic
 
     if args.map is not None:

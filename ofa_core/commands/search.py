@@ -6,6 +6,7 @@ from typing import get_args
 
 from ofa_core.commands.arguments import space_name
 from ofa_core.commands.output import Output
+from ofa_core.run.errors import InputError
 
 EXTRA = "train"
 BUDGETS = {
@@ -43,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Raises ValueError for a budget that no network meets, and for files that do not fit together."""
+    """Raises InputError for a budget that no network meets, and for files that do not fit together."""
     if args.plot and not args.front:
-        raise ValueError("--plot: goes with --front")
+        raise InputError("--plot: goes with --front")
     if args.plot:  # before the search, to notice a missing package at once; matplotlib first: its extra is larger
         import matplotlib  # noqa: F401
 

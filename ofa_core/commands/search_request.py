@@ -11,6 +11,7 @@ from ofa_core.latency.table import LatencyTable
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.official import is_official, official_space
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.search.additive_cost import UNITS, AdditiveCost
 from ofa_core.search.budget import Budget
 from ofa_core.search.fleet import Fleet, Target, check_budgets
@@ -46,25 +47,25 @@ def answer(
 ) -> list[dict[str, Any]]:
     """The best network for every device and budget, as JSON values. front: a csv of the Pareto fronts to write.
 
-    Raises ValueError, one line, for anything wrong with the request or a file.
+    Raises InputError, one line, for anything wrong with the request or a file.
     """
     if request.candidates < 1:
-        raise ValueError(f"--candidates: {request.candidates} is less than 1")
+        raise InputError(f"--candidates: {request.candidates} is less than 1")
     if not request.predictor.is_file():
-        raise ValueError(f"{request.predictor}: no such file")
+        raise InputError(f"{request.predictor}: no such file")
     published = is_official(request.predictor)  # takes seconds to load; an impossible budget should not wait for it
     space = official_space() if published else AccuracyPredictor.load(request.predictor).space
     if request.space is not None or request.width_mult is not None:
         name = request.space or space.name
         given = get_space(name, request.width_mult)
         if given.genes != space.genes:
-            raise ValueError(f"--space: {name}: {request.predictor} is for {space.name}")
+            raise InputError(f"--space: {name}: {request.predictor} is for {space.name}")
         space = given
     tables = dict(map(_named, request.tables))
     if request.quantity == "latency_ms" and not tables:
-        raise ValueError("--table: missing; a budget in ms needs a latency table")
+        raise InputError("--table: missing; a budget in ms needs a latency table")
     if len(tables) < len(request.tables):
-        raise ValueError("--table: two of the same name")
+        raise InputError("--table: two of the same name")
     devices = {name: LatencyTable.load(path) for name, path in tables.items()}
     costs = _costs(request, space, devices)
     targets = {
@@ -126,5 +127,5 @@ def _costs(request: Request, space: Space, devices: dict[str, LatencyTable]) -> 
         try:
             costs[name] = budget.cost(space, table, request.resolutions or table.resolutions)
         except KeyError as error:
-            raise ValueError(f"--table: {name}: {error.args[0]}") from None
+            raise InputError(f"--table: {name}: {error.args[0]}") from None
     return costs

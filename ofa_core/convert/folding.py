@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ofa_core.nn.folding import folded_weights
 from ofa_core.nn.network import Network
+from ofa_core.run.errors import InputError
 from ofa_core.space.layers import lower
 
 AXES = {"conv": (2, 3, 1, 0), "depthwise": (2, 3, 0, 1), "linear": (1, 0)}
@@ -26,7 +27,7 @@ class Weights(NamedTuple):
 def fold(network: Network) -> dict[str, Weights]:
     """The folded weights of the network's active list, by name in its operations, such as `block_1.expand`.
 
-    Raises ValueError for weights that are not finite.
+    Raises InputError for weights that are not finite.
     """
     kinds = {op.weights: op.kind for layer in network.active for op in lower(layer)}
     return {
@@ -40,5 +41,5 @@ def fold(network: Network) -> dict[str, Weights]:
 def _array(weights: str, name: str, tensor: Tensor) -> np.ndarray:
     array = np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
     if not np.isfinite(array).all():
-        raise ValueError(f"{weights}: {name} holds values that are not finite")
+        raise InputError(f"{weights}: {name} holds values that are not finite")
     return array

@@ -20,6 +20,7 @@ from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import Ranges
 from ofa_core.quantization.grid import grid
 from ofa_core.quantization.observe import Calibration, observe
+from ofa_core.run.errors import InputError
 from ofa_core.space.ops import IMAGE, HardSwish, Op
 
 BATCH = 20
@@ -33,7 +34,7 @@ def convert_integer(
     io: IntegerFormat = "uint8",
     keep_float: Sequence[str] = (),
 ) -> bytes:
-    """The integer file of a stand-alone network, by `quantize`. Raises ValueError as `quantize` and `tf_network` do."""
+    """The integer file of a stand-alone network, by `quantize`. Raises InputError as `quantize` and `tf_network` do."""
     whole = tf_network(network, hard_swish=hard_swish)
     return quantize(convert_float(whole), whole.ops, ranges, io, keep_float)
 
@@ -45,13 +46,13 @@ def quantize(
 
     float_file: the float32 TFLite file of the network. ops: its operations. ranges: of every activation, as observed or trained
     for this form of hard swish. keep_float: names of layers that stay float; the converter adds the
-    conversions around them. Raises ValueError for a missing or unknown range, and an unknown name in keep_float.
+    conversions around them. Raises InputError for a missing or unknown range, and an unknown name in keep_float.
     """
     model = read_model(float_file)
     layers = _annotate(model, ops, ranges)
     unknown = sorted(set(keep_float) - set(layers))
     if unknown:
-        raise ValueError(f"keep_float: {unknown[0]!r} is not a layer; there are {', '.join(layers)}")
+        raise InputError(f"keep_float: {unknown[0]!r} is not a layer; there are {', '.join(layers)}")
     return quantize_annotated(write_model(model), io, [name for layer in keep_float for name in layers[layer]])
 
 
@@ -65,12 +66,12 @@ def calibrate(
 ) -> dict[str, tuple[float, float]]:
     """The ranges of a network's activations on calibration images uint8 (n, r, r, 3), for post-training quantisation.
 
-    Uses one thread: the number of threads changes the last bits of sums, and so the bytes of files. Raises ValueError for
+    Uses one thread: the number of threads changes the last bits of sums, and so the bytes of files. Raises InputError for
     images of another type or shape, or none, and for an activation that is not finite.
     """
     images, r = np.asarray(images), network.active[0].resolution
     if images.dtype != np.uint8 or images.shape[1:] != (r, r, 3):
-        raise ValueError(f"calibration images: {images.dtype} {images.shape}, expected uint8 (n, {r}, {r}, 3)")
+        raise InputError(f"calibration images: {images.dtype} {images.shape}, expected uint8 (n, {r}, {r}, 3)")
     batches = [to_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -90,11 +91,11 @@ def _annotate(model: Any, ops: Sequence[Op], ranges: Ranges) -> dict[str, list[s
         if operator.point != PROBABILITIES:
             layers.setdefault(operator.layer, []).append(graph.tensors[operator.output].name.decode())
     if missing := sorted(set(ranges) - set(tensors.values())):
-        raise ValueError(f"ranges: {missing[0]} is not an activation of this network")
+        raise InputError(f"ranges: {missing[0]} is not an activation of this network")
     bounds = {**ranges, PROBABILITIES: (0.0, 1.0)}
     for index, point in tensors.items():
         if point not in bounds:
-            raise ValueError(f"ranges: {point}: missing")
+            raise InputError(f"ranges: {point}: missing")
         found = grid(*(torch.tensor(bound) for bound in bounds[point]))
         parameters = schema.QuantizationParametersT()
         parameters.min, parameters.max = [found.low.item()], [found.high.item()]

@@ -9,6 +9,7 @@ from typing import Any
 from ofa_core.convert.folding import Weights, fold
 from ofa_core.convert.tensorflow import tf
 from ofa_core.nn.network import Network
+from ofa_core.run.errors import InputError
 from ofa_core.space.graph import lower_network, output_points
 from ofa_core.space.layers import Layer
 from ofa_core.space.ops import IMAGE, HardSwish, Op, same_padding
@@ -29,7 +30,7 @@ class TFNetwork(tf.Module):
 
     `function` takes image (1, r, r, inp) float32, or (1, inp) if the first layer is linear. It returns {"probabilities": ...};
     without softmax {"output": ...}; with named outputs, their points. A TFLite file's signature has these names.
-    Raises ValueError for layers that do not fit each other, or weights of a wrong shape.
+    Raises InputError for layers that do not fit each other, or weights of a wrong shape.
     """
 
     def __init__(
@@ -43,9 +44,9 @@ class TFNetwork(tf.Module):
     ) -> None:
         super().__init__(name="network")
         if hard_swish not in ("fused", "composed"):
-            raise ValueError(f"hard_swish: {hard_swish!r} is not one of fused, composed")
+            raise InputError(f"hard_swish: {hard_swish!r} is not one of fused, composed")
         if softmax and outputs:
-            raise ValueError("softmax: a network of several outputs gives none")
+            raise InputError("softmax: a network of several outputs gives none")
         self.layers, self.weights, self.hard_swish, self.softmax = tuple(layers), weights, hard_swish, softmax
         self.ops = tuple(lower_network(layers, hard_swish))
         self.outputs, self.named = output_points(layers, outputs), bool(outputs)
@@ -93,7 +94,7 @@ class TFNetwork(tf.Module):
 def tf_network(network: Network, *, hard_swish: HardSwish = "composed") -> TFNetwork:
     """The TensorFlow network of a torch network, at the resolution of its active layer list.
 
-    Without named outputs it returns probabilities. Raises ValueError for weights that are not finite, and as `TFNetwork`.
+    Without named outputs it returns probabilities. Raises InputError for weights that are not finite, and as `TFNetwork`.
     """
     softmax = not network.outputs
     return TFNetwork(network.active, fold(network), hard_swish=hard_swish, softmax=softmax, outputs=network.outputs)
@@ -146,7 +147,7 @@ def _kernel_shape(op: Op) -> tuple[int, ...]:
 def _checked(op: Op, name: str, array: Any, shape: tuple[int, ...]) -> Any:
     if array is None or array.shape != shape:
         found = "is missing" if array is None else f"has shape {array.shape}"
-        raise ValueError(f"{op.weights}: {name} {found}, expected shape {shape}")
+        raise InputError(f"{op.weights}: {name} {found}, expected shape {shape}")
     return array
 
 

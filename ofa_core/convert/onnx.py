@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ofa_core.nn.network import Network
+from ofa_core.run.errors import InputError
 
 OPSET = 18
 WEIGHTS = "network.parts."
@@ -31,14 +32,14 @@ class _Probabilities(nn.Module):
 def export_onnx(network: Network, resolution: int) -> bytes:
     """An ONNX file: `image` (1, 3, r, r) float32, normalised, in; `probabilities` (1, classes) out, as in the TFLite files.
 
-    Exports in eval mode and leaves the network unchanged. Raises ValueError for weights that are not finite or a
+    Exports in eval mode and leaves the network unchanged. Raises InputError for weights that are not finite or a
     resolution other than that of the network's layer list.
     """
     if network.active[0].resolution != resolution:
-        raise ValueError(f"resolution: {resolution}, the network is made for {network.active[0].resolution}")
+        raise InputError(f"resolution: {resolution}, the network is made for {network.active[0].resolution}")
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():
-            raise ValueError(f"{name}: holds values that are not finite")
+            raise InputError(f"{name}: holds values that are not finite")
     module = _Probabilities(copy.deepcopy(network).cpu()).eval().requires_grad_(False)
     image = torch.zeros(1, 3, resolution, resolution)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):

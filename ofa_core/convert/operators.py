@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from ofa_core.convert.tensorflow import read_model
 from ofa_core.convert.tracing import operators_of
+from ofa_core.run.errors import InputError
 from ofa_core.space.ops import Op, OpKind
 
 TFLITE: dict[OpKind, str] = {
@@ -27,7 +28,7 @@ PLAIN = {*TFLITE.values(), "PAD", "SOFTMAX"}
 
 
 def operators(content: bytes) -> Counter[str]:
-    """Counts a TFLite file's operators by TFLite's name, custom ones by their own. Raises ValueError as `read_model`."""
+    """Counts a TFLite file's operators by TFLite's name, custom ones by their own. Raises InputError as `read_model`."""
     return Counter(kind for kind, _ in operators_of(read_model(content)))
 
 
@@ -44,16 +45,16 @@ def check_operators(
     name: of the file, for messages. conversions: most QUANTIZE operators; 2 for int8 arithmetic with uint8 in and out.
     keep_float: layers that stay float in an integer file; their conversions are allowed.
 
-    Raises ValueError naming an operator that does not belong, or occurs too often or too seldom.
+    Raises InputError naming an operator that does not belong, or occurs too often or too seldom.
     """
     found, expected = operators(content), expected_operators(ops)
     allowed = PLAIN | ({"QUANTIZE"} if conversions else set()) | ({"QUANTIZE", "DEQUANTIZE"} if keep_float else set())
     stray = sorted(set(found) - allowed)
     if stray:
-        raise ValueError(f"{name}: the operator {stray[0]} ({found[stray[0]]} times) does not belong in this file")
+        raise InputError(f"{name}: the operator {stray[0]} ({found[stray[0]]} times) does not belong in this file")
     if found["QUANTIZE"] > conversions and not keep_float:
-        raise ValueError(f"{name}: {found['QUANTIZE']} QUANTIZE operators, {conversions} belong in this file")
+        raise InputError(f"{name}: {found['QUANTIZE']} QUANTIZE operators, {conversions} belong in this file")
     for operator in TFLITE.values():
         if found[operator] != expected[operator]:
-            raise ValueError(f"{name}: {found[operator]} operators {operator}, the layers need {expected[operator]}")
+            raise InputError(f"{name}: {found[operator]} operators {operator}, the layers need {expected[operator]}")
     return dict(sorted(found.items()))

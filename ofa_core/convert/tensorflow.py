@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.quiet import quiet
 
 
@@ -30,13 +31,13 @@ OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).it
 
 
 def read_model(content: bytes) -> Any:
-    """The root of the flatbuffer, a `schema.ModelT`. Raises ValueError for a file that is not a TFLite model."""
+    """The root of the flatbuffer, a `schema.ModelT`. Raises InputError for a file that is not a TFLite model."""
     if content[4:8] != b"TFL3":
-        raise ValueError("not a TFLite file")
+        raise InputError("not a TFLite file")
     try:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
     except Exception:  # the reader trusts offsets: a damaged file may raise anything
-        raise ValueError("a damaged TFLite file") from None
+        raise InputError("a damaged TFLite file") from None
 
 
 def write_model(model: Any) -> bytes:

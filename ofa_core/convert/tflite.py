@@ -9,6 +9,7 @@ import numpy as np
 
 from ofa_core.convert.network import TFNetwork
 from ofa_core.convert.tensorflow import tf
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.quiet import quiet
 
 
@@ -36,11 +37,11 @@ def convert_part(network: TFNetwork, calibration_inputs: np.ndarray, image: bool
     """An integer part of a network, for timing: int8 in and out, or uint8 in if it reads the image.
 
     Uses the converter's own calibration: ranges do not change how long a layer takes.
-    calibration_inputs: (n, ...) float32. Raises ValueError for inputs of another shape, or none.
+    calibration_inputs: (n, ...) float32. Raises InputError for inputs of another shape, or none.
     """
     inputs = np.asarray(calibration_inputs, dtype=np.float32)
     if not len(inputs) or inputs.shape[1:] != network.input_shape[1:]:
-        raise ValueError(f"calibration inputs: shape {inputs.shape}, expected (n, {str(network.input_shape[1:])[1:]}")
+        raise InputError(f"calibration inputs: shape {inputs.shape}, expected (n, {str(network.input_shape[1:])[1:]}")
     converter = converter_of(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([x[None]] for x in inputs)

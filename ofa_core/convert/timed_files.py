@@ -37,7 +37,7 @@ def layer_file(layer: Layer, dtype: Dtype, hard_swish: HardSwish = "composed") -
 
 
 def network_file(space: Space, arch: Arch, num_classes: int, dtype: Dtype, hard_swish: HardSwish = "composed") -> bytes:
-    """A TFLite file of a whole network. Raises ValueError when `arch` is not in the space."""
+    """A TFLite file of a whole network. Raises InputError when `arch` is not in the space."""
     return layers_file(space.layers(arch, num_classes), dtype, hard_swish)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ofa_core.convert.network import PROBABILITIES, scope, scope_of_point
 from ofa_core.convert.tensorflow import OPERATOR_NAMES
+from ofa_core.run.errors import InputError
 from ofa_core.space.ops import IMAGE, Op
 
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
@@ -43,7 +44,7 @@ def trace(model: Any, ops: Sequence[Op]) -> list[Operator]:
     """The operators of a converted network, in the order they run, with the points that they compute.
 
     model: as `tensorflow.read_model` gives it. ops: the network's operations.
-    Raises ValueError for an operator whose name belongs to none of them.
+    Raises InputError for an operator whose name belongs to none of them.
     """
     weighted = {scope(op): op for op in ops if op.weights is not None}
     points = {scope_of_point(op.point): op for op in ops}
@@ -61,7 +62,7 @@ def trace(model: Any, ops: Sequence[Op]) -> list[Operator]:
         elif kind not in SAME_RANGE:
             op = (weighted.get(place) if kind in WEIGHTED else None) or points.get(place)
             if op is None:
-                raise ValueError(f"{name}: the operator {kind} computes no point of this network")
+                raise InputError(f"{name}: the operator {kind} computes no point of this network")
             point, layer, weights = op.point, op.layer, op.weights if kind in WEIGHTED else None
         known[int(output)] = point
         found.append(Operator(kind, point, layer, weights, inputs, int(output)))

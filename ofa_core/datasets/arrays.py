@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ofa_core.images.packed import draw, split_train
+from ofa_core.run.errors import InputError
 
 
 class Arrays(NamedTuple):
@@ -23,7 +24,7 @@ def split_arrays(data: Arrays, images: Mapping[str, int], seed: int) -> dict[str
     """Images and labels of train, val and test.
 
     images: number of images of each split, drawn in proportion to the classes. For train and test, 0 means all. train and val
-    are in random order, test in file order. Raises ValueError, naming the parameter, if there are too few images.
+    are in random order, test in file order. Raises InputError, naming the parameter, if there are too few images.
     """
     train, val = split_train(data.train_labels, images["val"], seed)
     if images["train"]:
@@ -39,15 +40,15 @@ def split_arrays(data: Arrays, images: Mapping[str, int], seed: int) -> dict[str
 
 
 def check_labels(labels: np.ndarray, classes: int, path: str | Path) -> None:
-    """Raises ValueError, naming the file, for a label without a class."""
+    """Raises InputError, naming the file, for a label without a class."""
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         image = outside[0]
-        raise ValueError(f"{path}: label {labels[image]} of image {image} is out of range; there are {classes} classes")
+        raise InputError(f"{path}: label {labels[image]} of image {image} is out of range; there are {classes} classes")
 
 
 def _subset(split: str, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     try:
         return draw(labels, count, seed)[0]
-    except ValueError as error:
-        raise ValueError(f"prepare.{split}_images: {error}") from None
+    except InputError as error:
+        raise InputError(f"prepare.{split}_images: {error}") from None

@@ -13,6 +13,7 @@ import numpy as np
 
 from ofa_core.datasets.arrays import Arrays, check_labels
 from ofa_core.images.tree import Tree
+from ofa_core.run.errors import InputError
 
 SIDE = 32
 PICKLED = ("data_batch_1", "cifar-100-python", "cifar-10-batches-py")
@@ -37,18 +38,18 @@ VERSIONS = (
 def load(path: Path) -> Arrays:
     """Reads either set from its .tar.gz archive, unpacked or not, or a .zip archive.
 
-    Raises ValueError, one line naming the file: not a CIFAR set, a missing file, an incomplete record, a label out of range, or
+    Raises InputError, one line naming the file: not a CIFAR set, a missing file, an incomplete record, a label out of range, or
     the Python version.
     """
     content = _files(path)
     version = next((version for version in VERSIONS if set(version.train) & set(content)), None)
     if version is None:
         if any(part in content or part in path.name for part in PICKLED):
-            raise ValueError(f"{path}: the pickled version of CIFAR can run arbitrary code; use the binary version")
-        raise ValueError(f"{path}: neither data_batch_1.bin nor train.bin of CIFAR's binary version found")
+            raise InputError(f"{path}: the pickled version of CIFAR can run arbitrary code; use the binary version")
+        raise InputError(f"{path}: neither data_batch_1.bin nor train.bin of CIFAR's binary version found")
     missing = [name for name in (*version.train, version.test, version.names) if name not in content]
     if missing:
-        raise ValueError(f"{path}: {missing[0]} missing")
+        raise InputError(f"{path}: {missing[0]} missing")
     classes = tuple(content[version.names].decode("utf-8", "replace").split())
     halves = []
     for names in (version.train, (version.test,)):
@@ -61,7 +62,7 @@ def _records(content: bytes, path: Path, labels: int, classes: int) -> tuple[np.
     """Images uint8 (n, 32, 32, 3) and labels int64 (n,)."""
     length = labels + 3 * SIDE * SIDE
     if not content or len(content) % length:
-        raise ValueError(f"{path}: {len(content)} bytes are not a whole number of records of {length}")
+        raise InputError(f"{path}: {len(content)} bytes are not a whole number of records of {length}")
     records = np.frombuffer(content, np.uint8).reshape(-1, length)
     wanted = records[:, labels - 1].astype(np.int64)
     check_labels(wanted, classes, path)
@@ -76,12 +77,12 @@ def _files(path: Path) -> dict[str, bytes]:
                 members = [member for member in archive if member.isfile()]
                 return {_base(m.name): archive.extractfile(m).read() if _wanted(m.name) else b"" for m in members}  # type: ignore[union-attr]
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: not a whole .tar.gz archive ({error})") from None
+            raise InputError(f"{path}: not a whole .tar.gz archive ({error})") from None
     with Tree(path) as tree:
         try:
             return {_base(name): tree.read(name) if _wanted(name) else b"" for name in tree.files}
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
 
 def _base(name: str) -> str:

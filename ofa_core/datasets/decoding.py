@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ofa_core.images.decode import centre, decode
 from ofa_core.images.shards import ShardWriter
 from ofa_core.images.tree import Tree
+from ofa_core.run.errors import InputError
 
 T = TypeVar("T")
 SHOWN = 20
@@ -52,13 +53,13 @@ class Broken:
         self.tree, self.most, self.count = tree, most, 0
 
     def add(self, name: str, reason: str) -> None:
-        """Counts and reports one image. Raises ValueError if it is one too many."""
+        """Counts and reports one image. Raises InputError if it is one too many."""
         self.count += 1
         if self.count <= SHOWN:
             tqdm.write(f"{self.tree.full(name)}: {reason}", file=sys.stderr)
         if self.count > self.most:
             more = f"more than prepare.max_broken: {self.most}"
-            raise ValueError(f"{self.tree.path}: {self.count} broken images, {more}; the last is {name}: {reason}")
+            raise InputError(f"{self.tree.path}: {self.count} broken images, {more}; the last is {name}: {reason}")
 
 
 def decode_split(tree: Tree, split: str, listing: Listing, size: int, broken: Broken) -> Decoded:
@@ -95,7 +96,7 @@ def _decoded(
         for i in chunk:
             try:
                 pixels = np.array(centre(decode(tree.read(listing.names[i])), size, (size, size)))
-            except ValueError as error:
+            except InputError as error:
                 results.append(str(error))
             else:
                 results.append((encode(pixels), hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()))

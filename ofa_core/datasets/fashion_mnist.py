@@ -19,6 +19,7 @@ import numpy as np
 from ofa_core.datasets.idx import parse_idx, unzip
 from ofa_core.run import files
 from ofa_core.run.download import download
+from ofa_core.run.errors import InputError
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 LICENSE = "MIT License, Copyright (c) 2017 Zalando SE"
@@ -51,7 +52,7 @@ class Raw(NamedTuple):
 
 
 def load(raw_folder: Path) -> Raw:
-    """Reads the four files. Obtains them with `find` first. Raises ValueError as `find` does, or naming a broken file."""
+    """Reads the four files. Obtains them with `find` first. Raises InputError as `find` does, or naming a broken file."""
     find(raw_folder)
     arrays, md5 = [], {}
     for name in FILES:
@@ -75,7 +76,7 @@ def find(
     Missing files are copied from `system_folder`. Else they come from the Debian package, which is unpacked into a temporary
     folder and not installed. Else they are downloaded. debian_package None and urls () skip these sources.
 
-    Raises ValueError, one line, for a file in `raw_folder` with another MD5. For a missing file the line lists what was tried.
+    Raises InputError, one line, for a file in `raw_folder` with another MD5. For a missing file the line lists what was tried.
     """
     for name in FILES:
         if (raw_folder / name).exists():
@@ -92,24 +93,24 @@ def find(
         raw_folder.mkdir(parents=True, exist_ok=True)
         try:
             source(missing, raw_folder)
-        except ValueError as error:
+        except InputError as error:
             failures.append(str(error))
     missing = [name for name in FILES if not (raw_folder / name).exists()]
     if missing:
-        raise ValueError(f"{raw_folder}: {', '.join(missing)} missing, and not found elsewhere: {'; '.join(failures)}")
+        raise InputError(f"{raw_folder}: {', '.join(missing)} missing, and not found elsewhere: {'; '.join(failures)}")
 
 
 def _check(path: Path) -> None:
     published, debian = FILES[path.name]
     got = files.md5(path)
     if got not in (published, debian):
-        raise ValueError(f"{path}: MD5 {got} is not the expected {published} (or {debian} in Debian's form); delete the file")
+        raise InputError(f"{path}: MD5 {got} is not the expected {published} (or {debian} in Debian's form); delete the file")
 
 
 def _copy_from(folder: Path, names: Iterable[str], raw_folder: Path) -> None:
     for name in names:
         if not (folder / name).is_file():
-            raise ValueError(f"{folder}: no {name}")
+            raise InputError(f"{folder}: no {name}")
         _check(folder / name)
         with files.replacing(raw_folder / name) as temporary:
             shutil.copyfile(folder / name, temporary)
@@ -118,7 +119,7 @@ def _copy_from(folder: Path, names: Iterable[str], raw_folder: Path) -> None:
 def _unpack(package: str, names: Iterable[str], raw_folder: Path) -> None:
     """Takes the files from a Debian package, without root: downloads and unpacks it, but does not install it."""
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise ValueError(f"Debian package {package}: no apt-get and dpkg here")
+        raise InputError(f"Debian package {package}: no apt-get and dpkg here")
     print(f"Fashion-MNIST: downloading the Debian package {package} (31 MB)", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         # World-readable, because apt drops root privileges for downloads.
@@ -126,7 +127,7 @@ def _unpack(package: str, names: Iterable[str], raw_folder: Path) -> None:
         options = ["-qq", "-o", "Acquire::http::Timeout=20", "-o", "APT::Sandbox::User=root"]
         try:
             _run(package, ["apt-get", *options, "download", package], folder)
-        except ValueError:
+        except InputError:
             # Package lists are missing, as on a fresh machine, or old. Fetch new ones next to the package, also without root.
             lists = Path(folder, "lists")
             (lists / "partial").mkdir(parents=True)
@@ -143,9 +144,9 @@ def _run(package: str, command: list[str], folder: str) -> None:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=600)
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        raise ValueError(f"Debian package {package}: {reason}") from None
+        raise InputError(f"Debian package {package}: {reason}") from None
     except subprocess.TimeoutExpired:
-        raise ValueError(f"Debian package {package}: {command[0]} took more than 10 minutes") from None
+        raise InputError(f"Debian package {package}: {command[0]} took more than 10 minutes") from None
 
 
 def _download(url: str, names: Iterable[str], raw_folder: Path) -> None:

@@ -18,6 +18,7 @@ from ofa_core.images.decode import SUFFIXES, is_image
 from ofa_core.images.packed import SPLITS, draw
 from ofa_core.images.shards import ShardWriter, Stored
 from ofa_core.images.tree import Tree
+from ofa_core.run.errors import InputError
 
 if TYPE_CHECKING:  # `ofa eval` reads folders where pydantic is not installed
     from ofa_core.datasets.params import PrepareParams
@@ -48,7 +49,7 @@ def load(params: "PrepareParams", seed: int, layout: Callable[[Tree], dict[str, 
     given. layout: finds the images of a tree by split and class, such as `find`.
     shards: the folder to write if `params.shards` is set.
 
-    Raises ValueError, one line naming path or parameter: no such folder, no images, only one class, a class without images or
+    Raises InputError, one line naming path or parameter: no such folder, no images, only one class, a class without images or
     with fewer than `FEWEST_IMAGES`, a class that train lacks, fewer images than requested, too many broken images.
     """
     path, size = params.source, params.image_size or 0
@@ -82,7 +83,7 @@ def find(tree: Tree) -> dict[str, Classes]:
     """The images of a tree by split and class. Splits are train, val and test, or `ALL` if there are only class folders.
 
     Top folders that contain just one other folder, as in many archives, are skipped. Images may be at any depth below their
-    class. Raises ValueError, naming a folder: no class folders, a class without images, or a split that appears twice.
+    class. Raises InputError, naming a folder: no class folders, a class without images, or a split that appears twice.
     """
     top = top_of(tree)
     folders = below(tree, top)
@@ -93,7 +94,7 @@ def find(tree: Tree) -> dict[str, Classes]:
     for name in splits:
         split = SPLIT_FOLDERS[name.lower()]
         if split in found:
-            raise ValueError(f"{tree.full(top + name)}: a second folder for the split {split}")
+            raise InputError(f"{tree.full(top + name)}: a second folder for the split {split}")
         found[split] = classes_of(tree, f"{top}{name}/")
     return found
 
@@ -115,17 +116,17 @@ def below(tree: Tree, top: str) -> list[str]:
 
 
 def classes_of(tree: Tree, top: str) -> Classes:
-    """The class folders of `top`. Raises ValueError, naming a folder, if there are none or a class has no images."""
+    """The class folders of `top`. Raises InputError, naming a folder, if there are none or a class has no images."""
     classes: Classes = {name: [] for name in below(tree, top)}
     for name in tree.files:
         label, slash, _ = name.removeprefix(top).partition("/")
         if name.startswith(top) and slash and is_image(name):
             classes[label].append(name)
     if not any(classes.values()):
-        raise ValueError(f"{tree.full(top)}: no images in class folders ({', '.join(SUFFIXES)})")
+        raise InputError(f"{tree.full(top)}: no images in class folders ({', '.join(SUFFIXES)})")
     for label, names in classes.items():
         if not names:
-            raise ValueError(f"{tree.full(top + label)}: a class without images ({', '.join(SUFFIXES)})")
+            raise InputError(f"{tree.full(top + label)}: a class without images ({', '.join(SUFFIXES)})")
     return classes
 
 
@@ -134,19 +135,19 @@ def _label(tree: Tree, found: dict[str, Classes]) -> tuple[tuple[str, ...], dict
     if ALL in found:
         found = {"train": found[ALL]}
     if "train" not in found:
-        raise ValueError(f"{tree.path}: has {', '.join(found)} but no train")
+        raise InputError(f"{tree.path}: has {', '.join(found)} but no train")
     classes = tuple(sorted(found["train"]))
     if len(classes) < 2:
-        raise ValueError(f"{tree.path}: only one class, {classes[0]}")
+        raise InputError(f"{tree.path}: only one class, {classes[0]}")
     for names in found["train"].values():
         if len(names) < FEWEST_IMAGES:
-            raise ValueError(f"{tree.full(names[0].rpartition('/')[0])}: {len(names)} images; a class needs {FEWEST_IMAGES}")
+            raise InputError(f"{tree.full(names[0].rpartition('/')[0])}: {len(names)} images; a class needs {FEWEST_IMAGES}")
     index = {label: i for i, label in enumerate(classes)}
     listings = {}
     for split, by_class in found.items():
         for label, names in by_class.items():
             if label not in index:
-                raise ValueError(f"{tree.full(names[0].rpartition('/')[0])}: train has no class {label}")
+                raise InputError(f"{tree.full(names[0].rpartition('/')[0])}: train has no class {label}")
         names = [name for label in sorted(by_class) for name in by_class[label]]
         labels = [index[label] for label in sorted(by_class) for _ in by_class[label]]
         listings[split] = Listing(names, np.array(labels, dtype=np.int64))
@@ -178,7 +179,7 @@ def _choose(tree: Tree, listings: dict[str, Listing], images: Mapping[str, int],
             chosen[split], train = train.take(some), train.take(rest)
             held_out.append(f"{split}_images: {images[split]}")
         else:
-            raise ValueError(f"prepare.{split}_images: 0 means all, but {tree.path} has no {split}; give a number")
+            raise InputError(f"prepare.{split}_images: 0 means all, but {tree.path} has no {split}; give a number")
     chosen["train"] = train.take(_draw(train, "train", images, seed, held_out)[0])
     chosen["test"] = chosen["test"].take(np.argsort(chosen["test"].names, kind="stable"))
     return chosen
@@ -190,19 +191,19 @@ def _draw(
     """`draw` for a split. held_out: parameters that took images away before, for the message."""
     try:
         return draw(listing.labels, images[split] or len(listing.labels), seed)
-    except ValueError as error:
+    except InputError as error:
         before = f" without {' and '.join(held_out)}" if held_out else ""
-        raise ValueError(f"prepare.{split}_images: {error}{before}") from None
+        raise InputError(f"prepare.{split}_images: {error}{before}") from None
 
 
 def _check_train(labels: np.ndarray, classes: tuple[str, ...], before: str, after: str) -> None:
     for label, count in enumerate(np.bincount(labels, minlength=len(classes))):
         if not count:
-            raise ValueError(f"{before} {classes[label]}{after}")
+            raise InputError(f"{before} {classes[label]}{after}")
 
 
 def _check_readable(path: Path, labels: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> None:
     _check_train(labels["train"], classes, f"{path}: none of the train images can be read for class", "")
     for name in SPLITS:
         if not len(labels[name]):
-            raise ValueError(f"{path}: none of the {name} images can be read")
+            raise InputError(f"{path}: none of the {name} images can be read")

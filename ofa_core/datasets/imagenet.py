@@ -10,6 +10,7 @@ from io import BytesIO
 from ofa_core.datasets.folders import Classes, below, classes_of, top_of
 from ofa_core.images.decode import is_image
 from ofa_core.images.tree import Tree
+from ofa_core.run.errors import InputError
 
 GROUND_TRUTH = ("ILSVRC2012_validation_ground_truth.txt", "imagenet_2012_validation_synset_labels.txt")
 """Files with one line per val image, in the order of names: its class number starting at 1, as in the devkit, or its synset."""
@@ -22,21 +23,21 @@ SYNSETS = "synsets.txt"
 def find(tree: Tree) -> dict[str, Classes]:
     """Images by split (train and test) and synset. test is the content of val/.
 
-    Raises ValueError, naming the file or folder: train/ or val/ missing, a flat val/ without ground truth, ground truth for
+    Raises InputError, naming the file or folder: train/ or val/ missing, a flat val/ without ground truth, ground truth for
     more or fewer images, an unknown class.
     """
     top = top_of(tree)
     folders = {name.lower(): name for name in below(tree, top)}
     for name in ("train", "val"):
         if name not in folders:
-            raise ValueError(f"{tree.full(top)}: no folder {name}/")
+            raise InputError(f"{tree.full(top)}: no folder {name}/")
     train = classes_of(tree, f"{top}{folders['train']}/")
     val = f"{top}{folders['val']}/"
     if below(tree, val):
         return {"train": train, "test": classes_of(tree, val)}
     images = [name for name in tree.files if name.startswith(val) and is_image(name)]
     if not images:
-        raise ValueError(f"{tree.full(val)}: no images")
+        raise InputError(f"{tree.full(val)}: no images")
     test: Classes = {}
     for name, synset in zip(images, _ground_truth(tree, len(images)), strict=True):
         test.setdefault(synset, []).append(name)
@@ -47,17 +48,17 @@ def _ground_truth(tree: Tree, count: int) -> list[str]:
     """The synset of each val image."""
     path = _one(tree, GROUND_TRUTH)
     if path is None:
-        raise ValueError(f"{tree.path}: val/ has no class folders, and {' or '.join(GROUND_TRUTH)} is missing")
+        raise InputError(f"{tree.path}: val/ has no class folders, and {' or '.join(GROUND_TRUTH)} is missing")
     lines = _lines(tree, path)
     if len(lines) != count:
-        raise ValueError(f"{tree.full(path)}: {len(lines)} lines; val/ has {count} images")
+        raise InputError(f"{tree.full(path)}: {len(lines)} lines; val/ has {count} images")
     if not lines[0].isdigit():
         return lines
     source, synsets = _synsets(tree)
     found = []
     for number, line in enumerate(lines, 1):
         if not line.isdigit() or not 1 <= int(line) <= len(synsets):
-            raise ValueError(f"{tree.full(path)}: line {number}: {line!r} is out of range; {source} has {len(synsets)} classes")
+            raise InputError(f"{tree.full(path)}: line {number}: {line!r} is out of range; {source} has {len(synsets)} classes")
         found.append(synsets[int(line) - 1])
     return found
 
@@ -68,7 +69,7 @@ def _synsets(tree: Tree) -> tuple[str, list[str]]:
         return tree.full(path), [line.split()[0] for line in _lines(tree, path)]
     path = _one(tree, (META,))
     if path is None:
-        raise ValueError(f"{tree.path}: the ground truth of val/ has numbers, but neither {META} nor {SYNSETS} was found")
+        raise InputError(f"{tree.path}: the ground truth of val/ has numbers, but neither {META} nor {SYNSETS} was found")
     from scipy.io import loadmat  # slow to import; checking parameters does not need it
 
     full = tree.full(path)
@@ -77,9 +78,9 @@ def _synsets(tree: Tree) -> tuple[str, list[str]]:
         # The file also has the synsets above the classes. These have children.
         leaves = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows if int(row["num_children"]) == 0}
     except Exception as error:  # the reader raises many types of error for broken bytes
-        raise ValueError(f"{full}: not the devkit's {META} ({type(error).__name__})") from None
+        raise InputError(f"{full}: not the devkit's {META} ({type(error).__name__})") from None
     if sorted(leaves) != list(range(1, len(leaves) + 1)):
-        raise ValueError(f"{full}: the numbers of its classes are not 1 to {len(leaves)}")
+        raise InputError(f"{full}: the numbers of its classes are not 1 to {len(leaves)}")
     return full, [leaves[number] for number in sorted(leaves)]
 
 
@@ -87,7 +88,7 @@ def _one(tree: Tree, names: tuple[str, ...]) -> str | None:
     """The file with one of these names, at any depth. None if there is none."""
     found = [path for path in tree.files if path.rpartition("/")[2] in names]
     if len(found) > 1:
-        raise ValueError(f"{tree.path}: {found[0]} and {found[1]}: which one?")
+        raise InputError(f"{tree.path}: {found[0]} and {found[1]}: which one?")
     return found[0] if found else None
 
 
@@ -95,10 +96,10 @@ def _lines(tree: Tree, path: str) -> list[str]:
     try:
         lines = tree.read(path).decode().split("\n")
     except ValueError as error:
-        raise ValueError(f"{tree.full(path)}: {error}") from None
+        raise InputError(f"{tree.full(path)}: {error}") from None
     lines = [line.strip() for line in lines]
     if lines[-1] == "":
         lines.pop()
     if not lines or "" in lines:
-        raise ValueError(f"{tree.full(path)}: {'an empty line' if lines else 'empty'}")
+        raise InputError(f"{tree.full(path)}: {'an empty line' if lines else 'empty'}")
     return lines

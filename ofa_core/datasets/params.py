@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 
 
@@ -41,20 +42,20 @@ class PrepareParams:
 
     def __post_init__(self) -> None:
         if self.dataset == "fashion_mnist" and self.folder is not None:
-            raise ValueError(f"folder: {self.folder}: must be null for dataset fashion_mnist")
+            raise InputError(f"folder: {self.folder}: must be null for dataset fashion_mnist")
         if self.dataset != "fashion_mnist" and self.folder is None:
-            raise ValueError(f"folder: null: dataset {self.dataset} needs one")
+            raise InputError(f"folder: null: dataset {self.dataset} needs one")
         decoded = self.dataset in ("folder", "imagenet")
         if decoded and self.image_size is None:
-            raise ValueError(f"image_size: null: dataset {self.dataset} needs one")
+            raise InputError(f"image_size: null: dataset {self.dataset} needs one")
         if not decoded and self.image_size is not None:
-            raise ValueError(f"image_size: {self.image_size}: must be null; dataset {self.dataset} has a fixed size")
+            raise InputError(f"image_size: {self.image_size}: must be null; dataset {self.dataset} has a fixed size")
         if not decoded and self.shards is not None:
-            raise ValueError(f"shards: {self.shards}: must be null; dataset {self.dataset} fits in memory")
+            raise InputError(f"shards: {self.shards}: must be null; dataset {self.dataset} fits in memory")
         if self.class_names is not None and self.dataset in ("fashion_mnist", "cifar"):
-            raise ValueError(f"class_names: {self.class_names}: must be null; dataset {self.dataset} names its classes")
+            raise InputError(f"class_names: {self.class_names}: must be null; dataset {self.dataset} names its classes")
         if self.dataset != "folder" and not self.val_images:
-            raise ValueError(f"val_images: 0: must be at least 1; dataset {self.dataset} has no val split")
+            raise InputError(f"val_images: 0: must be at least 1; dataset {self.dataset} has no val split")
 
     @property
     def source(self) -> Path:

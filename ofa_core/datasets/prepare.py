@@ -12,6 +12,7 @@ from ofa_core.datasets.params import PrepareParams
 from ofa_core.images.packed import pack
 from ofa_core.images.shards import folder_of
 from ofa_core.run import files, paths
+from ofa_core.run.errors import InputError
 
 LAYOUTS = {"folder": folders.find, "imagenet": imagenet.find}
 """Functions that find the images, for each data set of image files."""
@@ -44,7 +45,7 @@ def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) 
     raw_folder: the first place to look for published files. A relative `params.folder` starts at the current folder.
 
     Returns a report: images of each split, classes, image size in pixels, and what was left out of a folder.
-    Raises ValueError, one line naming a parameter: data not found or broken, or fewer images than requested.
+    Raises InputError, one line naming a parameter: data not found or broken, or fewer images than requested.
     """
     with _naming_parameters(params):
         if params.dataset in LAYOUTS:
@@ -64,13 +65,13 @@ def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) 
 
 @contextmanager
 def _naming_parameters(params: PrepareParams) -> Iterator[None]:
-    """Adds the parameter's name to a ValueError whose message starts with the path in that parameter."""
+    """Adds the parameter's name to an InputError whose message starts with the path in that parameter."""
     try:
         yield
-    except ValueError as error:
+    except InputError as error:
         for key, path in (("class_names", params.class_names), ("folder", params.folder)):
             if path is not None and str(error).startswith(str(Path(path))):
-                raise ValueError(f"prepare.{key}: {error}") from None
+                raise InputError(f"prepare.{key}: {error}") from None
         raise
 
 

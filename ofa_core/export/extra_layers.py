@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from ofa_core.nn.network import Network
+from ofa_core.run.errors import InputError
 from ofa_core.space.layers import Layer
 
 BACKGROUND = "background"
@@ -47,11 +48,11 @@ def with_background(network: Network) -> Network:
     The LPCVC winner's conversion (mit-han-lab/lpcvc, get_tfinit.py) has the same two aims. It copies class 1 with the smallest
     of all biases, and so ties with class 1 if the bias of class 1 is less than one 8-bit step above the smallest.
 
-    Raises ValueError if the last layer is not linear, or has only one class.
+    Raises InputError if the last layer is not linear, or has only one class.
     """
     *before, last = network.active
     if last.kind != "linear" or last.out < 2:
-        raise ValueError(f"{last.name}: a background class needs a linear layer of two classes or more before it")
+        raise InputError(f"{last.name}: a background class needs a linear layer of two classes or more before it")
     wider = Network([*before, replace(last, out=last.out + 1)], dropout=network.dropout)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for name in (f"parts.{last.name}.weight", f"parts.{last.name}.bias"):

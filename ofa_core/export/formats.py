@@ -20,6 +20,7 @@ from ofa_core.export.simulation import check_simulation, compare_simulation, dri
 from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
 from ofa_core.run import files, paths
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import HardSwish
 from ofa_core.tasks.task import Task
@@ -67,12 +68,12 @@ def export_network(
     weights: the content of the torch format. ranges: those of quantisation-aware training. Without them, ranges are observed
     on the calibration images. task: decides how far files agree.
 
-    Raises ValueError, one line: weights that are not finite, images of another shape or none, an operator that does not belong
+    Raises InputError, one line: weights that are not finite, images of another shape or none, an operator that does not belong
     there, a scale of an integer file that is not the network's, a difference or a disagreement beyond the bounds in `params`.
     """
     resolution, count = network.active[0].resolution, task.class_count([layer.out for layer in network.active])
     if len(classes) != count:
-        raise ValueError(f"labels: {len(classes)} names, the network has {count} classes")
+        raise InputError(f"labels: {len(classes)} names, the network has {count} classes")
     if params.background:
         network, classes = with_background(network), (BACKGROUND, *classes)
     whole = tf_network(network, hard_swish=hard_swish)
@@ -81,7 +82,7 @@ def export_network(
         content["float"] = float_file
     if "torch" in params.formats:
         if weights is None:
-            raise ValueError("formats: torch: there is no weights file of this network")
+            raise InputError("formats: torch: there is no weights file of this network")
         content["torch"] = weights
     simulation = None
     if wanted := [name for name in INTEGER if name in params.formats]:

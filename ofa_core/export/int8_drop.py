@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.tasks.task import Task
 
@@ -29,10 +30,10 @@ def int8_drop(float_file: bytes, uint8_file: bytes, images: np.ndarray, labels: 
 
 
 def check_drop(found: Mapping[str, float], most: float, task: Task) -> None:
-    """Raises ValueError, one line, if the integer file loses more than `most` of the task's score."""
+    """Raises InputError, one line, if the integer file loses more than `most` of the task's score."""
     if found["int8_drop"] > most:
         before, after = (found[f"{task.score_name}_{name}"] for name in ("float", "uint8"))
-        raise ValueError(
+        raise InputError(
             f"uint8: {task.score_name} on val falls from {before:.2%} to {after:.2%} by quantisation, "
             f"more than max_int8_drop: {most:g}"
         )

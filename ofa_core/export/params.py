@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ofa_core.convert.params import ConversionParams
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 
 
@@ -37,4 +38,4 @@ class ExportParams(ConversionParams):
 
     def __post_init__(self) -> None:
         if "uint8" not in self.formats:
-            raise ValueError(f"formats: {list(self.formats)} lacks uint8, the format that is released")
+            raise InputError(f"formats: {list(self.formats)} lacks uint8, the format that is released")

@@ -14,6 +14,7 @@ from ofa_core.convert.tensorflow import read_model, tf
 from ofa_core.convert.tracing import SAME_RANGE, trace
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import Op
 from ofa_core.tasks.task import Outputs, Task, joined
@@ -45,11 +46,11 @@ def compare(
 
 
 def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> None:
-    """Raises ValueError, one line, if a format that computes in float32 differs from torch by more than `most`."""
+    """Raises InputError, one line, if a format that computes in float32 differs from torch by more than `most`."""
     for name in EXACT:
         difference = found.get(name, {}).get("largest_difference", 0.0)
         if not difference <= most:  # NaN is a difference too
-            raise ValueError(f"{name}: differs from torch by {difference:.3g}, more than max_float_difference: {most:g}")
+            raise InputError(f"{name}: differs from torch by {difference:.3g}, more than max_float_difference: {most:g}")
 
 
 def compare_kernels(content: bytes, images: np.ndarray, task: Task) -> dict[str, float]:
@@ -71,9 +72,9 @@ def in_steps(outputs: Outputs, model: TFLiteModel) -> Outputs:
 
 
 def check_kernels(found: Mapping[str, float], least: float, task: Task) -> None:
-    """Raises ValueError, one line, if kernels give the same answer for less than a share `least` of the images."""
+    """Raises InputError, one line, if kernels give the same answer for less than a share `least` of the images."""
     if (share := found[task.agreement_name]) < least:
-        raise ValueError(
+        raise InputError(
             f"uint8: XNNPACK and the reference kernels agree on {share:.2%} of the images, "
             f"less than min_kernel_agreement: {least:g}"
         )

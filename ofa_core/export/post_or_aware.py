@@ -13,6 +13,7 @@ from ofa_core.nn.network import Network
 from ofa_core.nn.weights import load_network, load_ranges
 from ofa_core.quantization.fake import Ranges, of_form
 from ofa_core.quantization.params import Quantization
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.ops import HardSwish
 from ofa_core.tasks.task import Task
@@ -31,7 +32,7 @@ class Candidate(NamedTuple):
 def load_candidates(folder: Path) -> list[Candidate]:
     """The networks that the stage specialize wrote into a folder, post before aware.
 
-    Raises ValueError, one line, for a foreign file, an empty folder, or an aware network without ranges.
+    Raises InputError, one line, for a foreign file, an empty folder, or an aware network without ranges.
     """
     found = []
     for quantization in get_args(Quantization):
@@ -39,10 +40,10 @@ def load_candidates(folder: Path) -> list[Candidate]:
         if path.exists():
             (network, arch), ranges = load_network(path), load_ranges(path)
             if (ranges is None) != (quantization == "post"):
-                raise ValueError(f"{path}: {'no' if ranges is None else 'has'} ranges of activations")
+                raise InputError(f"{path}: {'no' if ranges is None else 'has'} ranges of activations")
             found.append(Candidate(quantization, path, network, arch, ranges))
     if not found:
-        raise ValueError(f"{folder}: holds no network")
+        raise InputError(f"{folder}: holds no network")
     return found
 
 

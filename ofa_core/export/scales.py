@@ -11,6 +11,7 @@ from ofa_core.convert.tensorflow import read_model
 from ofa_core.convert.tracing import WEIGHTED, Operator, trace
 from ofa_core.quantization.fake import FakeQuantized, scales_by_weights
 from ofa_core.quantization.grid import grid
+from ofa_core.run.errors import InputError
 from ofa_core.space.ops import IMAGE
 
 PROBABILITY_SCALE, PROBABILITY_ZERO = 1 / 256, -128
@@ -30,7 +31,7 @@ def compare_scales(content: bytes, simulation: FakeQuantized, keep_float: Collec
     simulation: of the converted network, with its ranges. keep_float: layers without scales.
     A row: tensor (a point, or the convolution or linear layer that weights belong to), kind (activation, weights, bias),
     channels, expected_scale and scale (of weights and biases: the largest of all channels), expected_zero_point and zero_point,
-    equal. A scale that is missing from the file is 0. Raises ValueError for an operator that computes no
+    equal. A scale that is missing from the file is 0. Raises InputError for an operator that computes no
     activation of the network.
     """
     model = read_model(content)
@@ -60,11 +61,11 @@ def compare_scales(content: bytes, simulation: FakeQuantized, keep_float: Collec
 
 
 def check_scales(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The number of scales by kind. Raises ValueError, one line, if a scale is not the expected one."""
+    """The number of scales by kind. Raises InputError, one line, if a scale is not the expected one."""
     wrong = [row for row in rows if not row["equal"]]
     if wrong:
         row = wrong[0]
-        raise ValueError(
+        raise InputError(
             f"scales: {row['tensor']}: {row['kind']}: {row['scale']:.9g} with zero point {row['zero_point']} in the file, "
             f"{row['expected_scale']:.9g} with {row['expected_zero_point']} in the network "
             f"({len(wrong)} of {len(rows)} tensors differ)"

@@ -16,6 +16,7 @@ from ofa_core.export.parity import LAYERED, in_steps, network_outputs
 from ofa_core.nn.inputs import to_input
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.grid import grid
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import Kernels, TFLiteModel
 from ofa_core.tasks.task import Task
 
@@ -36,10 +37,10 @@ def compare_simulation(
 
 
 def check_simulation(found: Mapping[str, Mapping[str, float]], least: float, task: Task) -> None:
-    """Raises ValueError, one line, if kernels and simulation give the same answer for less than a share `least` of images."""
+    """Raises InputError, one line, if kernels and simulation give the same answer for less than a share `least` of images."""
     for kernels, agreed in found.items():
         if (share := agreed[task.agreement_name]) < least:
-            raise ValueError(
+            raise InputError(
                 f"uint8: {kernels} kernels and the simulation in torch agree on {share:.2%} of the images, "
                 f"less than min_simulation_agreement: {least:g}"
             )

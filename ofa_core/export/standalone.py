@@ -24,6 +24,7 @@ from ofa_core.nn.weights import load_network, load_ranges
 from ofa_core.release.folder import ReleasedModel, write_release
 from ofa_core.release.verify import SHA256SUMS
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import parse
 from ofa_core.space.netconfig import arch_of_config, read_config
 from ofa_core.tasks.registry import get_task
@@ -62,7 +63,7 @@ def export(
     labels: a file with one class per line. None: classes are numbered.
     conversion: formats, hard_swish, background, calibration, keep_float.
 
-    Returns the manifest entry with `parity`: how far formats, kernels and layers agree. Raises ValueError, one line, for bad
+    Returns the manifest entry with `parity`: how far formats, kernels and layers agree. Raises InputError, one line, for bad
     input or a failed check; `out` is then untouched.
     """
     params = parse(ConversionParams, conversion | BOUNDS, "export")
@@ -77,8 +78,8 @@ def export(
     ranges = load_ranges(network[0]) if len(network) == 1 else None
     try:
         exported = export_network(net, classes, params, hard_swish, calibration, others, weights, ranges, task=TASK)
-    except ValueError as error:
-        raise ValueError(f"{network[-1]}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{network[-1]}: {error}") from None
     entry = _entry(exported, arch, rule, len(calibration))
     _write(out, entry, exported)
     written = files.read_json(out / "manifest.json")["models"][0]
@@ -99,16 +100,16 @@ def lines(found: Mapping[str, Any], out: Path) -> list[str]:
 
 
 def _check_out(out: Path) -> None:
-    """Raises ValueError for a folder with files that this command did not write: they would be lost."""
+    """Raises InputError for a folder with files that this command did not write: they would be lost."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise ValueError(f"{out}: a file, not a folder")
+        raise InputError(f"{out}: a file, not a folder")
     sums = out / SHA256SUMS
     known = {line.partition("  ")[2] for line in sums.read_text().splitlines()} | {SHA256SUMS} if sums.is_file() else set()
     foreign = sorted({path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} - known)
     if foreign:
-        raise ValueError(f"{out}: holds {foreign[0]}, which is not from an earlier export; name another folder")
+        raise InputError(f"{out}: holds {foreign[0]}, which is not from an earlier export; name another folder")
 
 
 def _load(network: Sequence[Path], resolution: int | None) -> tuple[Network, dict[str, Any], bytes | None]:
@@ -116,17 +117,17 @@ def _load(network: Sequence[Path], resolution: int | None) -> tuple[Network, dic
     if len(network) == 1:
         [path] = network
         if path.suffix != ".safetensors":
-            raise ValueError(f"{path}: one file must be a .safetensors file of this pipeline; else name net.config and weights")
+            raise InputError(f"{path}: one file must be a .safetensors file of this pipeline; else name net.config and weights")
         net, arch = load_network(path)
         if resolution not in (None, arch.r):
-            raise ValueError(f"--resolution: {resolution}, the network of {path} is for {arch.r}")
+            raise InputError(f"--resolution: {resolution}, the network of {path} is for {arch.r}")
         return net, arch.to_dict(), path.read_bytes()
     config_path, weights = network
     net = load_specialized(config_path, weights, resolution=resolution)
     config = read_config(config_path)
     try:
         space, width_mult, arch = arch_of_config(config, net.active[0].resolution)
-    except ValueError:  # of no space: only its layers describe it
+    except InputError:  # of no space: only its layers describe it
         return net, {"r": net.active[0].resolution, "layers": [layer.key for layer in net.active]}, None
     return net, {"space": space, "width_mult": width_mult} | arch.to_dict(), None
 
@@ -135,10 +136,10 @@ def _labels(path: Path | None, count: int) -> tuple[str, ...]:
     if path is None:
         return tuple(map(str, range(count)))
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file")
     names = tuple(path.read_text().splitlines())
     if len(names) != count:
-        raise ValueError(f"{path}: {len(names)} labels, the network has {count} classes")
+        raise InputError(f"{path}: {len(names)} labels, the network has {count} classes")
     return names
 
 
@@ -146,7 +147,7 @@ def _preprocessing(resolution: int, shorter_side: int | None, published: bool) -
     """As in a manifest entry. Published ImageNet networks see the central 87.5 % of the resized image."""
     side = round(resolution / 0.875) if shorter_side is None and published else shorter_side
     if side is not None and side < resolution:
-        raise ValueError(f"--shorter-side: {side} is less than the resolution, {resolution}")
+        raise InputError(f"--shorter-side: {side} is less than the resolution, {resolution}")
     size, resized = [resolution, resolution], [side or resolution] * 2
     rule = {"resize": "bilinear", "resize_to": resized, "crop": size if side else None, "mean": 127.5, "std": 127.5}
     return rule | ({"shorter_side": side} if side else {})
@@ -157,23 +158,23 @@ def _images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images to calibrate with, and images to compare formats on, uint8 (n, r, r, 3)."""
     if count < 1:
-        raise ValueError(f"--calibration-images: {count} is less than 1")
+        raise InputError(f"--calibration-images: {count} is less than 1")
     if path is None:
         needs = [name for name in params.formats if name in INTEGER]
         what = f"{needs[0]} files need images" if needs else "files are compared with torch on images"
-        raise ValueError(f"--calibrate: missing; {what} of the kind the network will see")
+        raise InputError(f"--calibrate: missing; {what} of the kind the network will see")
     with Tree(path) as tree:
         names = [name for name in tree.files if is_image(name)]
         if not names:
-            raise ValueError(f"{path}: no images to calibrate with")
+            raise InputError(f"{path}: no images to calibrate with")
         order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
         chosen, others = order[:count], order[count : count + COMPARED] or order[:COMPARED]
         pixels = {}
         for name in tqdm(dict.fromkeys(chosen + others), desc="decoding", unit="image", mininterval=1, disable=None):
             try:
                 pixels[name] = preprocess(tree.read(name), rule)
-            except ValueError as error:
-                raise ValueError(f"{tree.full(name)}: {error}") from None
+            except InputError as error:
+                raise InputError(f"{tree.full(name)}: {error}") from None
     return np.stack([pixels[name] for name in chosen]), np.stack([pixels[name] for name in others])
 
 

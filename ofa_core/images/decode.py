@@ -7,6 +7,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ofa_core.run.errors import InputError
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """Formats of files that count as images. Any of `SUFFIXES` may hold any of these."""
@@ -23,7 +25,7 @@ def is_image(name: str) -> bool:
 def decode(content: bytes) -> Image.Image:
     """Decodes an image of any mode to RGB. Applies the EXIF orientation and puts transparent parts on white.
 
-    Raises ValueError with the reason for anything but a complete image in one of `FORMATS`.
+    Raises InputError with the reason for anything but a complete image in one of `FORMATS`.
     """
     try:
         image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
@@ -32,19 +34,19 @@ def decode(content: bytes) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
     except UnidentifiedImageError:
-        raise ValueError("not a JPEG, PNG, WebP or BMP image" if content else "an empty file") from None
+        raise InputError("not a JPEG, PNG, WebP or BMP image" if content else "an empty file") from None
     except Exception as error:  # Pillow raises many types of error for broken bytes
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+        raise InputError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def centre(image: Image.Image, shorter_side: int, crop: Sequence[int]) -> Image.Image:
     """Resizes the shorter side to `shorter_side` pixels (Pillow's bilinear filter, antialiased), then crops the centre.
 
-    crop: height and width in pixels, each at most `shorter_side`. Raises ValueError if the image is too long and narrow.
+    crop: height and width in pixels, each at most `shorter_side`. Raises InputError if the image is too long and narrow.
     """
     shorter = min(image.size)
     if max(image.size) > LONGEST * shorter:
-        raise ValueError(f"{image.width} x {image.height} pixels, one side more than {LONGEST} times the other")
+        raise InputError(f"{image.width} x {image.height} pixels, one side more than {LONGEST} times the other")
     width, height = (round(shorter_side * side / shorter) for side in image.size)
     left, top = (width - crop[1]) // 2, (height - crop[0]) // 2
     resized = image.resize((width, height), Image.Resampling.BILINEAR)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ofa_core.images.shards import Shards, Stored, folder_of
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
@@ -32,10 +33,10 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.nd
 
     For images in shards, which are in `folder_of(path)`, it writes their locations instead.
 
-    Raises ValueError, naming the split, for wrong shapes, types or labels.
+    Raises InputError, naming the split, for wrong shapes, types or labels.
     """
     if set(splits) != set(SPLITS):
-        raise ValueError(f"splits: {', '.join(sorted(splits))}; they must be {', '.join(SPLITS)}")
+        raise InputError(f"splits: {', '.join(sorted(splits))}; they must be {', '.join(SPLITS)}")
     arrays = {"classes": np.array(list(classes), dtype=np.str_)}
     for name in SPLITS:
         images, labels = splits[name]
@@ -48,13 +49,13 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.nd
                 f"{name}_places": images.places,
             }
         elif images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise ValueError(f"{name}: images are {images.dtype} {images.shape}, not uint8 (N, H, W, 1 or 3)")
+            raise InputError(f"{name}: images are {images.dtype} {images.shape}, not uint8 (N, H, W, 1 or 3)")
         else:
             arrays[f"{name}_images"] = images
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{name}: labels are {labels.dtype} {labels.shape}, not {images.shape[0]} whole numbers")
+            raise InputError(f"{name}: labels are {labels.dtype} {labels.shape}, not {images.shape[0]} whole numbers")
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-            raise ValueError(f"{name}: labels range from {labels.min()} to {labels.max()}; there are {len(classes)} classes")
+            raise InputError(f"{name}: labels range from {labels.min()} to {labels.max()}; there are {len(classes)} classes")
         arrays[f"{name}_labels"] = labels.astype(np.int64)
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -69,10 +70,10 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.nd
 def load_split(path: str | Path, split: str) -> Split:
     """Reads one split of a packed file. The other splits stay on disk, and so do images in shards.
 
-    Raises ValueError that names the file, the split or the shard.
+    Raises InputError that names the file, the split or the shard.
     """
     if split not in SPLITS:
-        raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
+        raise InputError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             labels, classes = archive[f"{split}_labels"], tuple(str(name) for name in archive["classes"])
@@ -81,9 +82,9 @@ def load_split(path: str | Path, split: str) -> Split:
             names, sizes, md5 = (tuple(archive[f"shard_{key}"].tolist()) for key in ("names", "sizes", "md5"))
             stored = Stored(names, sizes, md5, archive[f"{split}_places"], int(archive["side"][0]))
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file") from None
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not a packed data set: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: not a packed data set: {str(error).splitlines()[0]}") from None
     return Split(Shards(folder_of(path), stored), labels, classes)
 
 
@@ -91,10 +92,10 @@ def draw(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndar
     """Draws `count` items at random, with each class in proportion to its share (within one item).
 
     labels: int (N,). Returns the indices of the drawn and of the other items. Both are in random order, so any first part is a
-    fair sample too. Raises ValueError if there are fewer items.
+    fair sample too. Raises InputError if there are fewer items.
     """
     if not 0 <= count <= len(labels):
-        raise ValueError(f"{count} is not between 0 and {len(labels)}, the number of images available")
+        raise InputError(f"{count} is not between 0 and {len(labels)}, the number of images available")
     totals = np.bincount(labels)
     # Largest remainders: the whole part of each share, plus one where the most was cut off.
     numerators = totals * count
@@ -112,9 +113,9 @@ def draw(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndar
 def split_train(labels: np.ndarray, val_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Holds val out of train. Returns the disjoint indices of train and of val, stratified by `draw`.
 
-    labels: int (N,). Raises ValueError if nothing would be left to train on.
+    labels: int (N,). Raises InputError if nothing would be left to train on.
     """
     if not 1 <= val_images < len(labels):
-        raise ValueError(f"prepare.val_images: {val_images} is not between 1 and {len(labels) - 1}")
+        raise InputError(f"prepare.val_images: {val_images} is not between 1 and {len(labels) - 1}")
     val, train = draw(labels, val_images, seed)
     return train, val

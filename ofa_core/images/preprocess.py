@@ -12,7 +12,7 @@ from ofa_core.images.decode import centre, decode
 def preprocess(content: bytes, rule: Mapping[str, Any]) -> np.ndarray:
     """The pixels, uint8 (h, w, 3), of an image file, preprocessed as a manifest entry says (`release.ReleasedModel`).
 
-    Raises ValueError with the reason for a broken image.
+    Raises InputError with the reason for a broken image.
     """
     image = decode(content)
     if side := rule.get("shorter_side"):

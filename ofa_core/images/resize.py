@@ -8,14 +8,15 @@ import numpy as np
 from PIL import Image
 
 from ofa_core.images.shards import Shards
+from ofa_core.run.errors import InputError
 
 
 def resize(images: np.ndarray | Shards, r: int) -> np.ndarray:
-    """Resizes uint8 (N, H, W, C), C = 1 or 3, to uint8 (N, r, r, C) in memory. Raises ValueError for other arrays."""
+    """Resizes uint8 (N, H, W, C), C = 1 or 3, to uint8 (N, r, r, C) in memory. Raises InputError for other arrays."""
     if isinstance(images, Shards):
         return images.resized(r)[:]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"images: {images.dtype} {images.shape} is not uint8 (N, H, W, 1 or 3)")
+        raise InputError(f"images: {images.dtype} {images.shape} is not uint8 (N, H, W, 1 or 3)")
     if images.shape[1:3] == (r, r):
         return images
     resized = np.empty((len(images), r, r, images.shape[-1]), np.uint8)

@@ -23,6 +23,7 @@ from PIL import Image
 
 from ofa_core.images.decode import decode
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 
 MOST_BYTES = 512 * 2**20
 """Largest size of a shard in bytes."""
@@ -134,7 +135,7 @@ class Shards:
 
     folder: the folder of the shards.
 
-    Raises ValueError, naming the shard, if a shard is missing or has the wrong length. Indexing raises it for a broken image.
+    Raises InputError, naming the shard, if a shard is missing or has the wrong length. Indexing raises it for a broken image.
     """
 
     def __init__(self, folder: Path, stored: Stored) -> None:
@@ -180,10 +181,10 @@ class Shards:
         shard, first, size = self.stored.places[i].tolist()
         try:
             image = decode(os.pread(self._files.opened[shard], size, first))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.folder / self.stored.names[shard]}: image {i} at byte {first}: {error}") from None
+        except (OSError, InputError) as error:
+            raise InputError(f"{self.folder / self.stored.names[shard]}: image {i} at byte {first}: {error}") from None
         if image.size != (self.stored.side, self.stored.side):
-            raise ValueError(f"{self.folder / self.stored.names[shard]}: image {i} at byte {first}: has the size {image.size}")
+            raise InputError(f"{self.folder / self.stored.names[shard]}: image {i} at byte {first}: has the size {image.size}")
         if self.resolution is not None:
             image = image.resize((self.resolution, self.resolution), Image.Resampling.BILINEAR)
         return np.asarray(image)
@@ -200,10 +201,10 @@ class _Files:
             try:
                 self.opened[index] = os.open(path, os.O_RDONLY)
             except OSError as error:
-                raise ValueError(f"{path}: {error.strerror}") from None
+                raise InputError(f"{path}: {error.strerror}") from None
             found = os.fstat(self.opened[index]).st_size
             if found != size:
-                raise ValueError(f"{path}: {found} bytes; the data set says {size}")
+                raise InputError(f"{path}: {found} bytes; the data set says {size}")
         small = stored.places[:, 2].mean() < SMALL
         self.pool = ThreadPoolExecutor(1 if small else os.cpu_count(), thread_name_prefix="shards")
 

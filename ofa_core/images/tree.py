@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from ofa_core.run.errors import InputError
+
 
 class Tree:
     """A folder or a .zip archive; archives are not unpacked. Use it in a `with` statement.
@@ -14,7 +16,7 @@ class Tree:
     files, folders: names relative to the top, with "/" between parts, sorted. Symbolic links are followed. Hidden names are
     left out: those with a part that is `__MACOSX` or starts with a dot, such as `..`. hidden_files: number of hidden files.
 
-    Raises ValueError, naming the path, if it does not exist or is a file but not an archive.
+    Raises InputError, naming the path, if it does not exist or is a file but not an archive.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -26,10 +28,10 @@ class Tree:
             try:
                 self._archive = zipfile.ZipFile(self.path)
             except zipfile.BadZipFile:
-                raise ValueError(f"{self.path}: neither a folder nor a whole .zip archive") from None
+                raise InputError(f"{self.path}: neither a folder nor a whole .zip archive") from None
             names = self._archive.namelist()
         else:
-            raise ValueError(f"{self.path}: no such folder or .zip archive")
+            raise InputError(f"{self.path}: no such folder or .zip archive")
         visible = [name for name in names if not any(map(_hidden, name.rstrip("/").split("/")))]
         self.files = sorted({name for name in visible if not name.endswith("/")})
         self.folders = sorted({folder for name in visible for folder in _parents(name)})
@@ -43,13 +45,13 @@ class Tree:
             self._archive.close()
 
     def read(self, name: str) -> bytes:
-        """The content of a file. Thread-safe. Raises ValueError with the reason if the file cannot be read."""
+        """The content of a file. Thread-safe. Raises InputError with the reason if the file cannot be read."""
         try:
             return self._archive.read(name) if self._archive else (self.path / name).read_bytes()
         except OSError as error:
-            raise ValueError(error.strerror or str(error)) from None
+            raise InputError(error.strerror or str(error)) from None
         except (KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
-            raise ValueError(f"damaged archive: {error}") from None
+            raise InputError(f"damaged archive: {error}") from None
 
     def size(self, name: str) -> int:
         """The size of a file in bytes; 0 for a dangling link."""

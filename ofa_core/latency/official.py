@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.layers import Layer
 
 
@@ -67,30 +68,30 @@ def is_official(content: Any) -> bool:
 
 
 def read_official(path: Path) -> tuple[int, Published]:
-    """Resolution and table of one file. Raises ValueError for a file that is not such a table."""
+    """Resolution and table of one file. Raises InputError for a file that is not such a table."""
     content = read_yaml(path)
     if not is_official(content):
-        raise ValueError(f"{path}: not a latency table")
+        raise InputError(f"{path}: not a latency table")
     stem = next(key for key in content if key.startswith("Conv-input:"))
     found = re.match(r"Conv-input:(\d+)x\1x3-", stem)
     logits = next((re.match(r"Logits-input:(\d+)x", key) for key in content if key.startswith("Logits-input:")), None)
     if not found or not logits:
-        raise ValueError(f"{path}: no resolution in {stem}, or no Logits entry")
+        raise InputError(f"{path}: no resolution in {stem}, or no Logits entry")
     try:
         values = {key: float(entry["mean"]) for key, entry in content.items()}
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path}: an entry without a number under mean") from None
+        raise InputError(f"{path}: an entry without a number under mean") from None
     # Only the Note 10 dialect has the squeeze-excite flag.
     pooled = None if any("-se:" in key for key in content) else int(logits.group(1))
     return int(found.group(1)), Published(values, pooled)
 
 
 def read_yaml(path: Path) -> Any:
-    """Parses a YAML 1.2 file. Raises ValueError if it is not YAML."""
+    """Parses a YAML 1.2 file. Raises InputError if it is not YAML."""
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: not a YAML file: {str(error).splitlines()[0]}") from None
 
 
 def _maps(name: str, layer: Layer) -> str:

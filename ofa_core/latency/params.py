@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 
 
@@ -50,11 +51,11 @@ class DeviceParams:
 
     def __post_init__(self) -> None:
         if (self.source == "file") != (self.file is not None) or (self.source == "file") != (self.file_md5 is not None):
-            raise ValueError(f"file: source is {self.source}; file and file_md5 go with source file, else null")
+            raise InputError(f"file: source is {self.source}; file and file_md5 go with source file, else null")
         if (self.kind == "android") != (self.android is not None):
-            raise ValueError(f"android: kind is {self.kind}; android has binary and serial with kind android, else null")
+            raise InputError(f"android: kind is {self.kind}; android has binary and serial with kind android, else null")
         if 0 < self.networks < 4:
-            raise ValueError(f"networks: {self.networks} is not 0, or 4 and more")
+            raise InputError(f"networks: {self.networks} is not 0, or 4 and more")
 
 
 @section

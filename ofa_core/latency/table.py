@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ofa_core.latency.official import Published, read_official
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.timing import Timing
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
@@ -49,7 +50,7 @@ class LatencyTable:
     def load(cls, path: str | Path) -> "LatencyTable":
         """Reads a file written by `save`, a published YAML file, or a folder of these (`160_lookup_table.yaml` and so on).
 
-        Raises FileNotFoundError. Raises ValueError, naming the file, if it is not a latency table.
+        Raises FileNotFoundError. Raises InputError, naming the file, if it is not a latency table.
         """
         path = Path(path)
         if not path.is_dir() and path.suffix not in (".yaml", ".yml"):
@@ -78,7 +79,7 @@ class LatencyTable:
     def predict(self, space: Space, arch: Arch) -> float:
         """Milliseconds of one network.
 
-        Raises KeyError, naming the layer, if the table lacks one, and ValueError if `arch` is not in the space.
+        Raises KeyError, naming the layer, if the table lacks one, and InputError if `arch` is not in the space.
         """
         total = 0.0
         for layer in space.layers(arch, self.num_classes):
@@ -172,6 +173,6 @@ def _from_json(path: Path) -> LatencyTable:
             layers={str(key): Timing(**entry) for key, entry in content["layers"].items()},
         )
     except KeyError as error:
-        raise ValueError(f"{path}: not a latency table: {error.args[0]} is missing") from None
+        raise InputError(f"{path}: not a latency table: {error.args[0]} is missing") from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a latency table: {error}") from None
+        raise InputError(f"{path}: not a latency table: {error}") from None

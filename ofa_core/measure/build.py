@@ -15,6 +15,7 @@ from ofa_core.convert.timed_files import layer_file, network_file, trivial_file
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.correction import correct
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.device import Device
 from ofa_core.runtime.sampling import measure
 from ofa_core.space.arch import Arch
@@ -48,10 +49,10 @@ def build_table(
 
     The time of a layer is that of its one-layer file minus the cost of calling the interpreter. A network pays this cost once,
     so it is the table's overhead before the correction. The report has the `accuracy` before and after the correction.
-    Raises ValueError for a resolution that is not a multiple of 4, for too few networks, and as the device does.
+    Raises InputError for a resolution that is not a multiple of 4, for too few networks, and as the device does.
     """
     if networks and networks < 4:
-        raise ValueError(f"networks: {networks} is neither 0 nor at least 4")
+        raise InputError(f"networks: {networks} is neither 0 nor at least 4")
     sizes = tuple(resolutions or space.resolutions)
     makers = {TRIVIAL: partial(trivial_file, dtype)}
     makers |= {layer.key: partial(layer_file, layer, dtype, hard_swish) for layer in distinct_layers(space, sizes, num_classes)}

@@ -16,6 +16,7 @@ from scipy.optimize import nnls
 from scipy.stats import kendalltau
 
 from ofa_core.latency.table import LatencyTable, layer_group
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 
@@ -60,10 +61,10 @@ def adapt(
 
     table: of any device; may be a published table. measured_ms: (n,) on the new device. device: record of the new device.
     The report has the leave-one-out errors: each network is predicted by a table that was adapted with the others. For
-    comparison it has the errors of the old table times one factor. Raises ValueError for fewer than 4 networks.
+    comparison it has the errors of the old table times one factor. Raises InputError for fewer than 4 networks.
     """
     if len(archs) < 4 or len(archs) != len(measured_ms):
-        raise ValueError(f"{len(archs)} networks and {len(measured_ms)} latencies; at least 4 of each are needed")
+        raise InputError(f"{len(archs)} networks and {len(measured_ms)} latencies; at least 4 of each are needed")
     old, left_out, scaled = table.predict_many(space, archs), np.empty(len(archs)), np.empty(len(archs))
     for i, arch in enumerate(archs):
         rest = np.arange(len(archs)) != i

@@ -7,6 +7,7 @@ from ofa_core.latency.params import DeviceParams
 from ofa_core.latency.table import LatencyTable
 from ofa_core.measure.build import build_table
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.android import AndroidDevice
 from ofa_core.runtime.device import Device
 from ofa_core.runtime.host import HostDevice
@@ -15,14 +16,14 @@ from ofa_core.space.ops import HardSwish
 
 
 def make_device(name: str, params: DeviceParams) -> Device:
-    """The device that the parameters describe. Raises ValueError, naming the key, if it cannot be used."""
+    """The device that the parameters describe. Raises InputError, naming the key, if it cannot be used."""
     seconds = params.milliseconds / 1000
     try:
         if params.android is None:
             return HostDevice(params.threads, seconds, params.cores)
         return AndroidDevice(params.android.binary, params.android.serial, params.cores, params.threads, seconds)
-    except ValueError as error:
-        raise ValueError(f"build_latency_table.devices.{name}: {error}") from None
+    except InputError as error:
+        raise InputError(f"build_latency_table.devices.{name}: {error}") from None
 
 
 def obtain_table(
@@ -31,7 +32,7 @@ def obtain_table(
     """The latency table of a device, measured or read, and a report of how well it predicts whole networks.
 
     work: folder for the values measured so far. A stopped measurement continues there.
-    Raises ValueError, naming the key, for a device that cannot be used. The same for a file that is missing, changed, or made
+    Raises InputError, naming the key, for a device that cannot be used. The same for a file that is missing, changed, or made
     for another data type or number of classes.
     """
     if params.source == "measure":
@@ -50,11 +51,11 @@ def obtain_table(
         )
     where, path = f"build_latency_table.devices.{name}", Path(str(params.file))
     if not path.is_file():
-        raise ValueError(f"{where}.file: {path}: no such file")
+        raise InputError(f"{where}.file: {path}: no such file")
     if (found := files.md5(path)) != params.file_md5:
-        raise ValueError(f"{where}.file_md5: {params.file_md5}: the MD5 of {path} is {found}")
+        raise InputError(f"{where}.file_md5: {params.file_md5}: the MD5 of {path} is {found}")
     table = LatencyTable.load(path)
     for key, wanted, has in (("dtype", params.dtype, table.dtype), ("num_classes", num_classes, table.num_classes)):
         if wanted != has:
-            raise ValueError(f"{where}.file: {path} is for {key} {has}, not {wanted}")
+            raise InputError(f"{where}.file: {path} is for {key} {has}, not {wanted}")
     return table, {"networks": 0}

@@ -16,6 +16,7 @@ from ofa_core.nn.elastic import Conv, Linear, Pool
 from ofa_core.nn.mbconv import MBConv
 from ofa_core.nn.part import Part, Taps
 from ofa_core.nn.slices import State
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.graph import Step, output_points, plan
@@ -87,7 +88,7 @@ class Network(LayerModule):
     def run_step(self, step: Step, x: Tensor) -> Taps:
         """Runs one layer. Returns its output and the points of `step.taps`, by name.
 
-        Raises ValueError for a point that the layer does not have.
+        Raises InputError for a point that the layer does not have.
         """
         layer = step.layer
         if self.dropout and layer.name == CLASSIFIER:
@@ -96,7 +97,7 @@ class Network(LayerModule):
         taps[layer.name] = self.parts[layer.name](x, layer, taps)
         for point, value in taps.items():
             if value is None:
-                raise ValueError(f"{point}: not a point that layer {layer.name} gives")
+                raise InputError(f"{point}: not a point that layer {layer.name} gives")
         return taps
 
 
@@ -112,7 +113,7 @@ class SuperNetwork(Network):
         self.arch = space.largest()
 
     def set_active(self, arch: Arch) -> None:
-        """Makes `forward` run the sub-network `arch`. Raises ValueError, naming the field, when it is not of the space."""
+        """Makes `forward` run the sub-network `arch`. Raises InputError, naming the field, when it is not of the space."""
         self.active = self.space.layers(arch, self.num_classes)
         self.arch = arch
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ofa_core.nn.network import Network
+from ofa_core.run.errors import InputError
 from ofa_core.space.netconfig import arch_of_config as arch_of_config
 from ofa_core.space.netconfig import dropout_rate, image_size, layers_of_config, read_config
 
@@ -39,11 +40,11 @@ _RENAMES = [
 
 
 def official_classes(path: str | Path) -> int:
-    """The number of classes of a checkpoint in the published layout. Raises ValueError as `load_official` does."""
+    """The number of classes of a checkpoint in the published layout. Raises InputError as `load_official` does."""
     stored = _read(path)
     biases = [tensor for name, tensor in stored.items() if re.fullmatch(r"classifier\.(linear\.)+bias", name)]
     if len(biases) != 1:
-        raise ValueError(f"{path}: has no classifier in the published layout")
+        raise InputError(f"{path}: has no classifier in the published layout")
     return len(biases[0])
 
 
@@ -53,7 +54,7 @@ def load_official(net: Network, path: str | Path) -> None:
     net: a super-network or a stand-alone network of the same space, width and classes.
     path: a file holding a state dict, bare or under "state_dict"; read with torch's safe loader, onto the CPU.
 
-    Raises ValueError that lists missing and surplus weights and wrong shapes. The network is then unchanged.
+    Raises InputError that lists missing and surplus weights and wrong shapes. The network is then unchanged.
     """
     stored, ours, state, problems = _read(path), net.state_dict(), {}, []
     for published, tensor in stored.items():
@@ -71,7 +72,7 @@ def load_official(net: Network, path: str | Path) -> None:
     problems += [f"missing {name}" for name in ours if name not in state]
     if problems:
         shown = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-        raise ValueError(f"{path}: does not fit the network: {shown}")
+        raise InputError(f"{path}: does not fit the network: {shown}")
     net.load_state_dict(state)  # copies
 
 
@@ -79,12 +80,12 @@ def _read(path: str | Path) -> Mapping[str, Tensor]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file") from None
     except Exception as error:  # torch raises many kinds for a broken or unsafe file
-        raise ValueError(f"{path}: not a checkpoint that can be read safely ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a checkpoint that can be read safely ({str(error).splitlines()[0]})") from None
     stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
     if not isinstance(stored, Mapping) or not all(isinstance(value, Tensor) for value in stored.values()):
-        raise ValueError(f"{path}: not a state dict")
+        raise InputError(f"{path}: not a state dict")
     return stored
 
 
@@ -106,7 +107,7 @@ def load_specialized(
     run_config: JSON with "image_size"; None: run.config beside `net_config`. resolution: in pixels, replaces run_config.
 
     The input resolution is `network.active[0].resolution`.
-    Raises ValueError, naming file and field, for a configuration or weights that do not fit.
+    Raises InputError, naming file and field, for a configuration or weights that do not fit.
     """
     config = read_config(net_config)
     if resolution is None:

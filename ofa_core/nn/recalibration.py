@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.network import Network
+from ofa_core.run.errors import InputError
 from ofa_core.space.graph import plan
 from ofa_core.space.ops import IMAGE
 
@@ -33,10 +34,10 @@ def recalibrate(net: Network, chunks: Sequence[Tensor]) -> None:
     at 224 pixels in chunks of 83, a process that recalibrates the full network of ofa_mbv3 needs 3.6 GB; the points are 1.6 GB
     of it. To run the network anew up to each batch norm would keep no points, but take many times as long.
 
-    Raises ValueError without images.
+    Raises InputError without images.
     """
     if not len(chunks):
-        raise ValueError("recalibrate: no images")
+        raise InputError("recalibrate: no images")
     net.eval()
     values: dict[str, deque[Tensor]] = {}
     for step in plan(net.active, net.outputs):

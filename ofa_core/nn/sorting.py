@@ -12,6 +12,7 @@ import torch
 
 from ofa_core.nn.network import SuperNetwork
 from ofa_core.nn.part import Part
+from ofa_core.run.errors import InputError
 from ofa_core.space.base import Space
 from ofa_core.space.layer_sums import LayerSum
 from ofa_core.space.layers import Layer
@@ -24,10 +25,10 @@ def sort_channels(net: SuperNetwork, supports: Space) -> None:
     supports: the part of the network's space that is trained so far, with the largest choice of everything.
 
     Per-channel state outside the network, such as an optimiser's momentum, is not sorted.
-    Raises ValueError if the largest network is not supported.
+    Raises InputError if the largest network is not supported.
     """
     if supports.largest() != net.space.largest():
-        raise ValueError("supports: the largest network is not among those trained")
+        raise InputError("supports: the largest network is not among those trained")
     elastic = {slot.name for slot in net.space.slots if any(net.space.genes[gene].field == "e" for gene in slot.genes)}
     forms = supported_forms(supports)
     for name in elastic:

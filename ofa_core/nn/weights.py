@@ -13,6 +13,7 @@ from torch import nn
 from ofa_core.nn.network import Network, SuperNetwork, build_supernet
 from ofa_core.nn.official import load_official, official_classes
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
@@ -33,25 +34,25 @@ def save_weights(path: str | Path, net: nn.Module, description: dict[str, Any]) 
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """The description of a weights file. Raises a one-line ValueError for a missing or foreign file."""
+    """The description of a weights file. Raises a one-line InputError for a missing or foreign file."""
     try:
         with safe_open(path, framework="pt") as stored:
             return json.loads(stored.metadata()["description"])
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file") from None
     except (SafetensorError, TypeError, KeyError, json.JSONDecodeError):
-        raise ValueError(f"{path}: not a weights file of this pipeline") from None
+        raise InputError(f"{path}: not a weights file of this pipeline") from None
 
 
 def load_weights(path: str | Path, net: nn.Module) -> dict[str, Any]:
-    """Loads a network's state in place; returns the description. Raises ValueError when the file does not fit."""
+    """Loads a network's state in place; returns the description. Raises InputError when the file does not fit."""
     description = read_description(path)
     with safe_open(path, framework="pt") as stored:
         state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{path}: does not fit the network: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{path}: does not fit the network: {' '.join(str(error).split())[:300]}") from None
     return description
 
 
@@ -65,7 +66,7 @@ def transfer(path: str | Path, net: SuperNetwork) -> None:
     """Loads a super-network of the same space and width, perhaps with other classes, in place.
 
     path: a file of this pipeline, or a checkpoint in the published once-for-all layout. The classifier is unchanged if the
-    number of classes differs. Raises a one-line ValueError for a file that does not fit.
+    number of classes differs. Raises a one-line InputError for a file that does not fit.
     """
     path = Path(path)
     ours = path.suffix == ".safetensors"
@@ -86,10 +87,10 @@ def save_layers(path: str | Path, net: Network) -> None:
 
 
 def load_layers(path: str | Path) -> Network:
-    """A network that `save_layers` wrote, in eval mode. Raises a one-line ValueError for a missing or foreign file."""
+    """A network that `save_layers` wrote, in eval mode. Raises a one-line InputError for a missing or foreign file."""
     description = read_description(path)
     if "layers" not in description:
-        raise ValueError(f"{path}: holds no list of layers")
+        raise InputError(f"{path}: holds no list of layers")
     net = Network([Layer(**fields) for fields in description["layers"]])
     load_weights(path, net)
     return net.eval()
@@ -113,11 +114,11 @@ def save_network(
 def load_network(path: str | Path) -> tuple[Network, Arch]:
     """A stand-alone network in eval mode, and its architecture, from the file alone.
 
-    Raises a one-line ValueError for a missing or foreign file.
+    Raises a one-line InputError for a missing or foreign file.
     """
     description = read_description(path)
     if "arch" not in description:
-        raise ValueError(f"{path}: holds a super-network, not a stand-alone network")
+        raise InputError(f"{path}: holds a super-network, not a stand-alone network")
     arch = Arch.from_dict(description["arch"])
     net = Network(get_space(**description["space"]).layers(arch, description["num_classes"]))
     load_weights(path, net)
@@ -127,7 +128,7 @@ def load_network(path: str | Path) -> tuple[Network, Arch]:
 def load_ranges(path: str | Path) -> dict[str, tuple[float, float]] | None:
     """The activation ranges in a file of `save_network`; None if the network was trained without quantisation.
 
-    Raises a one-line ValueError for a missing or foreign file.
+    Raises a one-line InputError for a missing or foreign file.
     """
     ranges = read_description(path).get("ranges")
     if ranges is None:
@@ -135,4 +136,4 @@ def load_ranges(path: str | Path) -> dict[str, tuple[float, float]] | None:
     try:
         return {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
     except (AttributeError, TypeError, ValueError):
-        raise ValueError(f"{path}: ranges: not pairs of numbers") from None
+        raise InputError(f"{path}: ranges: not pairs of numbers") from None

@@ -12,6 +12,7 @@ from ofa_core.predictor.gaussian_process import GaussianProcess
 from ofa_core.predictor.intervals import Calibration
 from ofa_core.predictor.official import OfficialPredictor, is_official
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
@@ -90,22 +91,22 @@ class AccuracyPredictor:
         top1: accuracies in 0..1 (n,). seed: unused; this fit draws no random numbers.
         base: the predictor to transfer from. Its space must have the same choices.
         cross_entropy: (n,) in nats per image, on the images of top1, to be learned in place of it.
-        Raises ValueError for fewer than 10 measurements, unequal lengths, values outside 0..1, a cross entropy that is not
+        Raises InputError for fewer than 10 measurements, unequal lengths, values outside 0..1, a cross entropy that is not
         finite, or an architecture that is not in the space.
         """
         y = np.asarray(top1, dtype=float)
         if len(archs) != len(y) or len(y) < 10:
-            raise ValueError(f"predictor: {len(archs)} architectures and {len(y)} accuracies; at least 10 of each are needed")
+            raise InputError(f"predictor: {len(archs)} architectures and {len(y)} accuracies; at least 10 of each are needed")
         if not ((y >= 0) & (y <= 1)).all():
-            raise ValueError("predictor: accuracies must be in 0..1")
+            raise InputError("predictor: accuracies must be in 0..1")
         if cross_entropy is not None and (len(cross_entropy) != len(y) or not np.isfinite(cross_entropy).all()):
-            raise ValueError(f"predictor: {len(y)} finite cross entropies are needed, one for each accuracy")
+            raise InputError(f"predictor: {len(y)} finite cross entropies are needed, one for each accuracy")
         if base is not None and base.space.genes != space.genes:
-            raise ValueError(f"predictor: {base.space.name} and {space.name} have different choices; no transfer between them")
+            raise InputError(f"predictor: {base.space.name} and {space.name} have different choices; no transfer between them")
         return cls(space, *space.encode(archs), y, base=base, cross_entropy=cross_entropy)
 
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
-        """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not in the space."""
+        """Expected top-1 in 0..1 (n,). Raises InputError for an architecture that is not in the space."""
         return self.predict_codes(*self.space.encode(archs))
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
@@ -120,7 +121,7 @@ class AccuracyPredictor:
         """Bounds (low, high), each (n,), that contain a measured top-1 with probability `coverage`.
 
         Their width comes from the leave-one-out residuals (see `Calibration`), not from a normal distribution.
-        Raises ValueError for a coverage outside 0..1 or an architecture that is not in the space.
+        Raises InputError for a coverage outside 0..1 or an architecture that is not in the space.
         """
         codes, resolutions = self.space.encode(archs)
         mean = self.predict_codes(codes, resolutions)
@@ -150,7 +151,7 @@ class AccuracyPredictor:
     def load(cls, path: str | Path) -> "AccuracyPredictor | OfficialPredictor":
         """Reads a file written by `save`, or the official acc_predictor.pth (suffix .pth or .pt).
 
-        Raises ValueError, one line, if the file is missing or is not a predictor.
+        Raises InputError, one line, if the file is missing or is not a predictor.
         """
         if is_official(path):
             return OfficialPredictor.load(path)
@@ -158,9 +159,9 @@ class AccuracyPredictor:
             with np.load(path, allow_pickle=False) as stored:
                 return cls._from_fields({name: stored[name] for name in stored.files})
         except FileNotFoundError:
-            raise ValueError(f"{path}: no such file") from None
+            raise InputError(f"{path}: no such file") from None
         except (OSError, KeyError, TypeError, ValueError, BadZipFile, np.linalg.LinAlgError):
-            raise ValueError(f"{path}: not a predictor of this pipeline") from None
+            raise InputError(f"{path}: not a predictor of this pipeline") from None
 
     def _fields(self, prefix: str = "") -> dict[str, np.ndarray]:
         own = {

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ofa_core.predictor.features import networks
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
@@ -56,13 +57,13 @@ class Accuracies:
 
     @classmethod
     def read(cls, folder: Path) -> "Accuracies":
-        """Reads what `write` wrote. Raises ValueError, one line, if a file is missing or is something else."""
+        """Reads what `write` wrote. Raises InputError, one line, if a file is missing or is something else."""
         path = folder / SPACE
         description = files.read_json(path)
         try:
             space = get_space(**description)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a space ({error})") from None
+            raise InputError(f"{path}: not a space ({error})") from None
         path = folder / TABLE
         try:
             table = pd.read_csv(path, dtype=dict.fromkeys(FIELDS, str))
@@ -71,9 +72,9 @@ class Accuracies:
             space.encode(archs)
             return cls(space, archs, {name: table[name].to_numpy(dtype=float) for name in VALUES})
         except FileNotFoundError:
-            raise ValueError(f"{path}: no such file") from None
+            raise InputError(f"{path}: no such file") from None
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a table of accuracies ({error})") from None
+            raise InputError(f"{path}: not a table of accuracies ({error})") from None
 
 
 def _numbers(cell: str) -> tuple[int | float, ...]:

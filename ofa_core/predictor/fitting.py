@@ -14,7 +14,7 @@ from ofa_core.predictor.quality import prediction_quality
 def fit_predictors(measured: Accuracies, target: PredictorTarget) -> dict[str, AccuracyPredictor]:
     """The predictor of `top1`, and that of `int8_top1`, transferred from it, if any int8 accuracies were measured.
 
-    target: what the first one learns. Raises ValueError for fewer than 10 measurements of one of them.
+    target: what the first one learns. Raises InputError for fewer than 10 measurements of one of them.
     """
     top1, int8_top1 = measured.values["top1"], measured.values["int8_top1"]
     learned = measured.values["cross_entropy"] if target == "cross_entropy" else None

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from ofa_core.run.errors import InputError
+
 RIDGE = 5.0
 """Weight, in observations, of the prior that pulls the scale to the process's deviation. It matters for small data."""
 REACH = 2.5
@@ -60,10 +62,10 @@ class Calibration:
     def half_width(self, mean: np.ndarray, deviation: np.ndarray, coverage: float) -> np.ndarray:
         """Half widths (n,) of intervals that contain a new measurement with probability `coverage`.
 
-        Raises ValueError for a coverage outside 0..1.
+        Raises InputError for a coverage outside 0..1.
         """
         if not 0 < coverage < 1:
-            raise ValueError(f"coverage: {coverage} is not between 0 and 1")
+            raise InputError(f"coverage: {coverage} is not between 0 and 1")
         count = len(self.scores)
         rank = min(int(np.ceil((count + 1) * coverage)), count) - 1
         return self.scores[rank] * self.scale(mean, deviation)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ofa_core.predictor.features import present_genes
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
@@ -50,11 +51,11 @@ class OfficialPredictor:
         self._elastic = [i for i, gene in enumerate(self.space.genes) if gene.field in ("ks", "e")]
         self._first = np.cumsum([0, *(len(self.space.genes[i].choices) for i in self._elastic)])
         if len(self.layers[0][0]) != self._first[-1] + RESOLUTIONS:
-            raise ValueError(f"{len(self.layers[0][0])} inputs, not {self._first[-1] + RESOLUTIONS}")
+            raise InputError(f"{len(self.layers[0][0])} inputs, not {self._first[-1] + RESOLUTIONS}")
 
     @classmethod
     def load(cls, path: str | Path) -> "OfficialPredictor":
-        """Reads the state dict with torch's safe loader. Raises ValueError, one line, for a missing or different file."""
+        """Reads the state dict with torch's safe loader. Raises InputError, one line, for a missing or different file."""
         import torch  # slow to import, and our own predictor does not need it
 
         try:
@@ -69,23 +70,23 @@ class OfficialPredictor:
                 layers.append((np.ascontiguousarray(w.T), matrices.get(bias, np.zeros(len(w), np.float32))))
             sizes = [w.shape for w, _ in layers]
             if len(sizes) < 2 or sizes[-1][1] != 1 or any(a[1] != b[0] for a, b in pairwise(sizes)):
-                raise ValueError(f"layers of {sizes}")
+                raise InputError(f"layers of {sizes}")
             layers[-1] = (layers[-1][0], layers[-1][1] + np.float32(base))
             return cls(layers)
         except FileNotFoundError:
-            raise ValueError(f"{path}: no such file") from None
+            raise InputError(f"{path}: no such file") from None
         except Exception as error:  # torch raises many types of error for a broken or unsafe file
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{path}: not the official accuracy predictor ({reason})") from None
+            raise InputError(f"{path}: not the official accuracy predictor ({reason})") from None
 
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
-        """Expected top-1 in 0..1 (n,). Raises ValueError for an architecture that is not in ofa_mbv3."""
+        """Expected top-1 in 0..1 (n,). Raises InputError for an architecture that is not in ofa_mbv3."""
         return self.predict_codes(*self.space.encode(archs))
 
     def predict_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
         """Expected top-1 in 0..1 (n,) of encoded architectures: codes (n, genes), resolutions (n,).
 
-        Raises ValueError for a resolution outside 112..239.
+        Raises InputError for a resolution outside 112..239.
         """
         predicted = np.empty(len(codes))
         for rows in _chunks(len(codes)):
@@ -124,7 +125,7 @@ class OfficialPredictor:
         foreign = (step < 0) | (step >= RESOLUTIONS)
         if foreign.any():
             last = FIRST_RESOLUTION + RESOLUTION_STEP * RESOLUTIONS - 1
-            raise ValueError(
+            raise InputError(
                 f"r: {resolutions[foreign.argmax()]}: the official predictor covers {FIRST_RESOLUTION} to {last} pixels"
             )
         x = np.zeros((len(codes), self._first[-1] + RESOLUTIONS), np.float32)

@@ -5,11 +5,12 @@ from typing import Any
 
 from ofa_core.profiles.sections import SECTIONS
 from ofa_core.run import paths
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import ParamsFile
 
 
 def check(path: str | Path) -> None:
-    """Raises ValueError, one line that names file, key, value and what is allowed, for the first mistake in a complete file."""
+    """Raises InputError, one line that names file, key, value and what is allowed, for the first mistake in a complete file."""
     check_params(ParamsFile(path))
 
 
@@ -18,7 +19,7 @@ def check_params(params: ParamsFile) -> None:
     path = params.path
     unknown = [name for name in params.content if name not in SECTIONS]
     if unknown:
-        raise ValueError(f"{path}: {unknown[0]}: unknown section; there are {', '.join(SECTIONS)}")
+        raise InputError(f"{path}: {unknown[0]}: unknown section; there are {', '.join(SECTIONS)}")
     sections: dict[str, Any] = {name: params.read(name, kind) for name, kind in SECTIONS.items()}
     space = sections["space"].build()
     asked = [(f"shrink.phases.{name}", phase.part) for name, phase in sections["shrink"].phases.items()]
@@ -26,19 +27,19 @@ def check_params(params: ParamsFile) -> None:
     for name, of_space in asked:
         try:
             of_space(space)
-        except ValueError as error:
-            raise ValueError(f"{path}: {name}.{error}") from None
+        except InputError as error:
+            raise InputError(f"{path}: {name}.{error}") from None
     latency, search, shrink = sections["build_latency_table"], sections["search"], sections["shrink"]
     tables = [str(paths.latency_table(device)) for device in latency.devices]
     drawn = any(phase.draw == "latency" for phase in shrink.phases.values())
     if drawn and shrink.latency_table not in tables and not Path(shrink.latency_table).is_file():
-        raise ValueError(f"{path}: shrink.latency_table: {shrink.latency_table}: no such file, nor one of {', '.join(tables)}")
+        raise InputError(f"{path}: shrink.latency_table: {shrink.latency_table}: no such file, nor one of {', '.join(tables)}")
     if search.objective == "int8_top1" and not sections["collect_accuracies"].int8_architectures:
-        raise ValueError(
+        raise InputError(
             f"{path}: search.objective: int8_top1: nothing to learn it from, collect_accuracies.int8_architectures is 0"
         )
     named = {"search.device": search.device}
     named |= {f"search.targets.{name}.device": device for name, device in search.devices.items()}
     for key, device in named.items():
         if device not in latency.devices:
-            raise ValueError(f"{path}: {key}: {device}: allowed are {', '.join(latency.devices)}")
+            raise InputError(f"{path}: {key}: {device}: allowed are {', '.join(latency.devices)}")

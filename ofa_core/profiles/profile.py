@@ -21,6 +21,7 @@ from ofa_core.datasets.params import PrepareParams
 from ofa_core.profiles.check import check_params
 from ofa_core.profiles.sections import entries
 from ofa_core.run import files, paths
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import ParamsFile
 
 FOLDER = Path("params")
@@ -44,9 +45,9 @@ class Written(NamedTuple):
 
 
 def names() -> dict[str, str]:
-    """The profiles in params/, each with the first sentence of its head comment. Raises ValueError if there are none."""
+    """The profiles in params/, each with the first sentence of its head comment. Raises InputError if there are none."""
     if not DEFAULT.is_file():
-        raise ValueError(f"{DEFAULT}: no such file; profiles are in the repository, so run this in its root")
+        raise InputError(f"{DEFAULT}: no such file; profiles are in the repository, so run this in its root")
     found = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         head = _split(path.read_text())[0]
@@ -60,18 +61,18 @@ def find(name: str) -> Path:
     if "/" not in name and path.suffix != ".yaml":
         path = FOLDER / f"{name}.yaml"
         if name not in (known := names()):
-            raise ValueError(f"{name}: no such profile; there are {', '.join(known)}")
+            raise InputError(f"{name}: no such profile; there are {', '.join(known)}")
     return path
 
 
 def complete(path: Path, out: Path = PARAMS) -> ParamsFile:
     """The complete parameters of the profile at `path`, checked, with the text to write to `out`.
 
-    Raises ValueError as `check` does, for the profile's own path.
+    Raises InputError as `check` does, for the profile's own path.
     """
     ParamsFile(path)  # one-line error if missing, not YAML or not a mapping
     if not DEFAULT.is_file():
-        raise ValueError(f"{DEFAULT}: no such file; profiles are completed from it, so run this in the repository's root")
+        raise InputError(f"{DEFAULT}: no such file; profiles are completed from it, so run this in the repository's root")
     head, body = _split(path.read_text())
     default_head, default_body = _split(DEFAULT.read_text())
     yaml = _yaml()
@@ -108,7 +109,7 @@ def check_file(path: Path) -> bool:
 def write(name: str, out: Path = PARAMS) -> Written:
     """Writes the complete parameters of a profile to `out`, whole or not at all; `name` as for `find`.
 
-    Raises ValueError, one line that names file and key, before anything is written.
+    Raises InputError, one line that names file and key, before anything is written.
     """
     path = find(name)
     new = complete(path, out)
@@ -116,7 +117,7 @@ def write(name: str, out: Path = PARAMS) -> Written:
     if existed:
         try:
             lines = lost(ParamsFile(out).content, new.content)
-        except ValueError as error:  # a broken file may be overwritten
+        except InputError as error:  # a broken file may be overwritten
             lines = [str(error)]
     files.write_bytes(out, new.text.encode())
     return Written(path, lines, existed)

@@ -16,6 +16,7 @@ from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.folding import compute, fold
 from ofa_core.nn.network import CLASSIFIER, LayerModule, Network
 from ofa_core.quantization.grid import IMAGE_RANGE, LEVELS, quantize_activation, quantize_weight, weight_scales
+from ofa_core.run.errors import InputError
 from ofa_core.space.graph import last_reads, lower_network, output_points, range_points
 from ofa_core.space.layers import Layer
 from ofa_core.space.ops import IMAGE, HardSwish, Op
@@ -39,7 +40,7 @@ class FakeQuantized(LayerModule):
     keep_float: names of layers that compute in float.
 
     Eval mode leaves ranges unchanged. Biases are not rounded: the file has 32 bits for them.
-    Raises ValueError for ranges that are not finite, are missing, or name no activation of the network.
+    Raises InputError for ranges that are not finite, are missing, or name no activation of the network.
     """
 
     low: Tensor
@@ -227,11 +228,11 @@ def _scaled(x: Tensor, share: float) -> Tensor:
 def _bounds(ranges: Ranges, names: Sequence[str]) -> list[tuple[float, float]]:
     """The ranges of the named points, checked."""
     if unknown := sorted(set(ranges) - {*names, IMAGE}):
-        raise ValueError(f"ranges: {unknown[0]} is not an activation of this network")
+        raise InputError(f"ranges: {unknown[0]} is not an activation of this network")
     for name in names:
         if name not in ranges:
-            raise ValueError(f"ranges: {name}: missing")
+            raise InputError(f"ranges: {name}: missing")
         low, high = ranges[name]
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise ValueError(f"ranges: {name}: ({low}, {high}) is not a range")
+            raise InputError(f"ranges: {name}: ({low}, {high}) is not a range")
     return [ranges[name] for name in names]

@@ -11,6 +11,7 @@ from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import AVERAGE_DECAY, FakeQuantized
 from ofa_core.quantization.grid import IMAGE_RANGE, LEVELS
 from ofa_core.quantization.params import Calibration
+from ofa_core.run.errors import InputError
 from ofa_core.space.ops import HardSwish
 
 OUTLIERS = 1e-4
@@ -35,18 +36,18 @@ def observe(
     """(low, high) of every activation of a stand-alone network, by point, on calibration images.
 
     batches: (B, 3, r, r); percentile and mse read them twice. hard_swish: the form to calibrate for.
-    The network is left in eval mode. Raises ValueError without images, or where an activation is not finite.
+    The network is left in eval mode. Raises InputError without images, or where an activation is not finite.
     """
     if not len(batches):
-        raise ValueError("calibration images: none")
+        raise InputError("calibration images: none")
     net = FakeQuantized(network, hard_swish=hard_swish)
     net.weights = False
     if method not in get_args(Calibration):
-        raise ValueError(f"calibration: {method!r} is not one of {', '.join(get_args(Calibration))}")
+        raise InputError(f"calibration: {method!r} is not one of {', '.join(get_args(Calibration))}")
     found = _extremes(net, batches, moving=method == "moving_average")
     for name, bounds in found.items():
         if not np.isfinite(bounds).all():
-            raise ValueError(f"{name}: an activation is not finite on the calibration images")
+            raise InputError(f"{name}: an activation is not finite on the calibration images")
     if method in ("percentile", "mse"):
         range_of = _percentile if method == "percentile" else _least_error
         found = {name: range_of(counts, edges) for name, (counts, edges) in _histograms(net, batches, found).items()}

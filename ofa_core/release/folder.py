@@ -14,6 +14,7 @@ from typing import Any
 from ofa_core.release.card import model_card
 from ofa_core.release.verify import ENTRY_KEYS, MANIFEST, MD5SUMS, SHA256SUMS
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.run.paths import SUFFIXES
 
 
@@ -43,7 +44,7 @@ def write_release(
     Everything is written into a temporary folder, which then takes its place. A failure leaves the old release as it was.
     about: further top-level keys of the manifest, such as versions. Returns the manifest.
 
-    Raises ValueError for an entry without a required key, an id that is taken or not a file name, an unknown kind of file, or a
+    Raises InputError for an entry without a required key, an id that is taken or not a file name, an unknown kind of file, or a
     file that does not exist.
     """
     folder = Path(folder)
@@ -62,25 +63,25 @@ def write_release(
 
 def _check_models(models: Sequence[ReleasedModel]) -> None:
     if not models:
-        raise ValueError("models: none to release")
+        raise InputError("models: none to release")
     names: set[str] = set()
     for model in models:
         where = f"models: {model.entry.get('id')}"
         missing = [key for key in ENTRY_KEYS if key not in model.entry]
         if missing:
-            raise ValueError(f"{where}: missing {', '.join(missing)}")
+            raise InputError(f"{where}: missing {', '.join(missing)}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model.entry["id"]):
-            raise ValueError(f"{where}: an id is made of letters, digits, dot, dash and underscore")
+            raise InputError(f"{where}: an id is made of letters, digits, dot, dash and underscore")
         if not model.files:
-            raise ValueError(f"{where}: no files")
+            raise InputError(f"{where}: no files")
         for kind, path in model.files.items():
             if kind not in SUFFIXES:
-                raise ValueError(f"{where}: {kind!r} is not one of {', '.join(SUFFIXES)}")
+                raise InputError(f"{where}: {kind!r} is not one of {', '.join(SUFFIXES)}")
             if not Path(path).is_file():
-                raise ValueError(f"{path}: no such file")
+                raise InputError(f"{path}: no such file")
             name = model.entry["id"] + SUFFIXES[kind]
             if name in names:
-                raise ValueError(f"{where}: two models would both be {name}")
+                raise InputError(f"{where}: two models would both be {name}")
             names.add(name)
 
 

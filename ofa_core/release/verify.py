@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 
 ENTRY_KEYS = ("id", "task", "dataset", "input", "preprocessing", "metrics", "arch")
 
@@ -18,11 +19,11 @@ def verify(folder: str | Path) -> list[str]:
     """The problems of a release folder, one line each, beginning with the file's name; [] if there are none.
 
     It checks every file against MD5SUMS, SHA256SUMS and the manifest, these three against each other, and that no file
-    is missing or extra. Raises ValueError if there is no such folder.
+    is missing or extra. Raises InputError if there is no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder")
     problems: list[str] = []
     md5s = _read_sums(folder / MD5SUMS, 32, problems)
     sha256s = _read_sums(folder / SHA256SUMS, 64, problems)

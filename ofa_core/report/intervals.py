@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ofa_core.run.errors import InputError
+
 RESAMPLES = 10_000
 """Enough that the ends of a 95 % interval vary by about 1 % of its width between seeds."""
 
@@ -28,7 +30,7 @@ def paired_interval(
     """How much better `a` is than `b` in top-1, with a percentile bootstrap interval over test images and training seeds.
 
     correct_a, correct_b: bool (seeds, images), whether each network is right; row i of both is from the same seed, column j the
-    same image. level: of the interval, 0..1. seed: of the bootstrap. Raises ValueError for other types or shapes, or a level
+    same image. level: of the interval, 0..1. seed: of the bootstrap. Raises InputError for other types or shapes, or a level
     out of range.
 
     Images and seeds are drawn with replacement, independently of each other, and every draw takes both networks' answers
@@ -53,8 +55,8 @@ def paired_interval(
 def _check(correct_a: np.ndarray, correct_b: np.ndarray, level: float) -> None:
     for name, correct in (("correct_a", correct_a), ("correct_b", correct_b)):
         if correct.dtype != np.bool_ or correct.ndim != 2 or not correct.size:
-            raise ValueError(f"{name}: {correct.dtype} {correct.shape}, not bool (seeds, images)")
+            raise InputError(f"{name}: {correct.dtype} {correct.shape}, not bool (seeds, images)")
     if correct_a.shape != correct_b.shape:
-        raise ValueError(f"correct_b: {correct_b.shape}, but correct_a is {correct_a.shape}")
+        raise InputError(f"correct_b: {correct_b.shape}, but correct_a is {correct_a.shape}")
     if not 0 < level < 1:
-        raise ValueError(f"level: {level} is not between 0 and 1")
+        raise InputError(f"level: {level} is not between 0 and 1")

@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from ofa_core.run.errors import InputError
+
 BUCKETS = {30: (24.0, 36.0), 100: (80.0, 120.0)}
 """Latency range (ms) of each ranking bucket of November 2018, by target latency (ms): 20 % around the target."""
 IMAGES = 20_000
@@ -112,10 +114,10 @@ def wall_time(latencies_ms: Sequence[float], correct: Sequence[bool], target_ms:
     Only images that finish within target_ms times the number of images count. test_metric: correct images as a share of all
     images. classified: number of images that count. accuracy_on_classified: share of these that are correct.
     accuracy_over_time: test_metric per millisecond of the run; the run counts as at least the time allowed.
-    Raises ValueError for no images or unequal numbers.
+    Raises InputError for no images or unequal numbers.
     """
     if not latencies_ms or len(latencies_ms) != len(correct):
-        raise ValueError(f"{len(latencies_ms)} latencies and {len(correct)} results; equal numbers are needed, at least one")
+        raise InputError(f"{len(latencies_ms)} latencies and {len(correct)} results; equal numbers are needed, at least one")
     allowed, spent, classified, right = target_ms * len(latencies_ms), 0.0, 0, 0
     for latency, hit in zip(latencies_ms, correct, strict=True):
         spent += latency
@@ -131,11 +133,11 @@ def wall_time(latencies_ms: Sequence[float], correct: Sequence[bool], target_ms:
 
 
 def score(latency_ms: float, top1: float) -> Score:
-    """The scores of a classifier from its latency and top-1 (0..1). Raises ValueError for impossible values."""
+    """The scores of a classifier from its latency and top-1 (0..1). Raises InputError for impossible values."""
     if not 0 < latency_ms < math.inf:
-        raise ValueError(f"latency: {latency_ms} is not a number of milliseconds above zero")
+        raise InputError(f"latency: {latency_ms} is not a number of milliseconds above zero")
     if not 0 <= top1 <= 1:
-        raise ValueError(f"top1: {top1} is not in 0..1")
+        raise InputError(f"top1: {top1} is not in 0..1")
     points = frontier(baselines())
     k, a0 = fit_log(point for point in points if FIT_RANGE_MS[0] <= point[0] <= FIT_RANGE_MS[1])
     expected, reference = k * math.log(latency_ms) + a0, interpolate(points, latency_ms)
@@ -165,11 +167,11 @@ def describe(found: Score) -> str:
 def detection_improvement(latency_ms: float, mean_average_precision: float) -> float:
     """How far a detector is above the frontier of 2020, as a share. mean_average_precision: on COCO minival, 0..1.
 
-    Raises ValueError as `score` does.
+    Raises InputError as `score` does.
     """
     if not 0 < latency_ms < math.inf:
-        raise ValueError(f"latency: {latency_ms} is not a number of milliseconds above zero")
+        raise InputError(f"latency: {latency_ms} is not a number of milliseconds above zero")
     if not 0 <= mean_average_precision <= 1:
-        raise ValueError(f"map: {mean_average_precision} is not in 0..1")
+        raise InputError(f"map: {mean_average_precision} is not in 0..1")
     k, a0 = DETECTION_2020
     return mean_average_precision - (k * math.log(latency_ms) + a0) / 100

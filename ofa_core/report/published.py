@@ -8,6 +8,7 @@ import pandas as pd
 
 from ofa_core.report import ovic
 from ofa_core.report.plots import figure
+from ofa_core.run.errors import InputError
 
 STYLES = {"Pixel 1": "s", "Pixel 2": "o", "Pixel 3": "^", "Pixel 4": "v"}
 """Markers by device. Latencies of different devices are not comparable."""
@@ -17,10 +18,10 @@ def plot_published(path: Path, front: pd.DataFrame) -> None:
     """Plots top-1 over latency as SVG: the front of each device, published networks, and the 2019 frontier of a Pixel 2.
 
     front: columns device, latency_ms, objective (0..1). The 2019 frontier is a(t) = k ln t + a0.
-    Raises ValueError for a front without latencies.
+    Raises InputError for a front without latencies.
     """
     if "latency_ms" not in front:
-        raise ValueError("--plot: needs budgets in ms")
+        raise InputError("--plot: needs budgets in ms")
     points = pd.DataFrame(ovic.published())
     with figure(path, "Latency (ms)", "Top-1 on ImageNet (%)", size=(9.0, 6.0)) as axes:
         axes.set_xscale("log")

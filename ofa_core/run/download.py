@@ -11,6 +11,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30  # seconds without a byte
@@ -29,13 +30,13 @@ def download(url: str, path: str | Path, md5: str | None = None) -> None:
     does not support ranges, the download starts again. The finished file replaces `path` in one step. If `path` already has the
     MD5, nothing is requested. Give an MD5 if one is known: only it shows that the file on the server changed between two parts.
 
-    Raises ValueError, one line: no connection, an HTTP error, a cut connection (the part is kept for the next call), a wrong
+    Raises InputError, one line: no connection, an HTTP error, a cut connection (the part is kept for the next call), a wrong
     MD5 (the part is deleted), a full disk.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
     if not re.match(r"(https?|file)://", url):
-        raise ValueError(f"{url}: not a http, https or file URL")
+        raise InputError(f"{url}: not a http, https or file URL")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if md5 and path.is_file() and files.md5(path) == md5:
@@ -46,23 +47,23 @@ def download(url: str, path: str | Path, md5: str | None = None) -> None:
         part.replace(path)
     except OSError as error:
         reason = "no space left on the disk" if error.errno == errno.ENOSPC else error.strerror or error
-        raise ValueError(f"{path}: cannot be written: {reason}") from None
+        raise InputError(f"{path}: cannot be written: {reason}") from None
 
 
 def _check(url: str, part: Path, md5: str | None) -> None:
     if md5 and (got := files.md5(part)) != md5:
         part.unlink()
-        raise ValueError(f"{url}: MD5 {got} is not the expected {md5}; the download was deleted")
+        raise InputError(f"{url}: MD5 {got} is not the expected {md5}; the download was deleted")
 
 
 def _transfer(url: str, part: Path, label: str) -> None:
-    """Fills `part`. Raises OSError for local errors (disk, permission) and ValueError for everything else."""
+    """Fills `part`. Raises OSError for local errors (disk, permission) and InputError for everything else."""
     for attempt in range(ATTEMPTS):
         try:
             return _transfer_once(url, part, label)
         except _CutError as cut:
             if attempt == ATTEMPTS - 1:
-                raise ValueError(f"{url}: connection cut ({cut}); run again to continue") from None
+                raise InputError(f"{url}: connection cut ({cut}); run again to continue") from None
 
 
 def _transfer_once(url: str, part: Path, label: str) -> None:
@@ -95,10 +96,10 @@ def _open(url: str, have: int) -> http.client.HTTPResponse | None:
         if error.code == 416 and have:
             whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
             return None if whole and int(whole[1]) == have else _open(url, 0)
-        raise ValueError(f"{url}: HTTP error {error.code} ({error.reason})") from None
+        raise InputError(f"{url}: HTTP error {error.code} ({error.reason})") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise ValueError(f"{url}: cannot be reached: {getattr(reason, 'strerror', None) or reason}") from None
+        raise InputError(f"{url}: cannot be reached: {getattr(reason, 'strerror', None) or reason}") from None
 
 
 def _start(response: http.client.HTTPResponse, have: int) -> int:
@@ -107,7 +108,7 @@ def _start(response: http.client.HTTPResponse, have: int) -> int:
         return 0
     span = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     if span is None or int(span[1]) != have:
-        raise ValueError(f"{response.url}: the server sent a different range than requested")
+        raise InputError(f"{response.url}: the server sent a different range than requested")
     return have
 
 

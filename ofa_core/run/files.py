@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ofa_core.run.errors import InputError
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -51,18 +53,18 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes JSON with sorted keys, so equal content gives equal bytes. Raises ValueError for NaN and infinity."""
+    """Writes JSON with sorted keys, so equal content gives equal bytes. Raises InputError for NaN and infinity."""
     write_bytes(path, (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads JSON. Raises ValueError, one line, if the file is missing or broken."""
+    """Reads JSON. Raises InputError, one line, if the file is missing or broken."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise InputError(f"{path}: not JSON ({error})") from None
 
 
 def md5(path: str | Path) -> str:

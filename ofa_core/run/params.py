@@ -14,6 +14,8 @@ from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ofa_core.run.errors import InputError
+
 T = TypeVar("T")
 UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 """Pydantic's types of error for a key that does not exist."""
@@ -35,7 +37,7 @@ class ParamsFile:
     """A parameter file. Remembers which sections were read, so that a stage can tell whether they changed during its run.
 
     text: the content, instead of reading the file from disk.
-    Raises ValueError, one line, if the file is missing, not YAML or not a mapping.
+    Raises InputError, one line, if the file is missing, not YAML or not a mapping.
     """
 
     def __init__(self, path: str | Path = "params.yaml", text: str | None = None) -> None:
@@ -51,7 +53,7 @@ class ParamsFile:
     def read(self, name: str, kind: Any) -> Any:
         """The section `name` as a `kind`: a section's dataclass, or the type of a key inside it (dotted name).
 
-        Raises ValueError, one line that names file, key, value and what is allowed.
+        Raises InputError, one line that names file, key, value and what is allowed.
         """
         self.used[name] = self.raw(name)
         return self.peek(name, kind)
@@ -61,11 +63,11 @@ class ParamsFile:
         return parse(kind, self.raw(name), f"{self.path}: {name}")
 
     def raw(self, name: str) -> Any:
-        """The section as plain YAML values. Raises ValueError if it is missing."""
+        """The section as plain YAML values. Raises InputError if it is missing."""
         value = self.content
         for i, part in enumerate(parts := name.split(".")):
             if not isinstance(value, Mapping) or part not in value:
-                raise ValueError(f"{self.path}: {'.'.join(parts[: i + 1])}: missing")
+                raise InputError(f"{self.path}: {'.'.join(parts[: i + 1])}: missing")
             value = value[part]
         return value
 
@@ -76,14 +78,14 @@ class ParamsFile:
 
 
 def parse(kind: type[T], raw: Any, where: str) -> T:
-    """`raw` as a `kind`; `where` begins the error. Raises ValueError, one line: where, key, value, what is allowed."""
+    """`raw` as a `kind`; `where` begins the error. Raises InputError, one line: where, key, value, what is allowed."""
     try:
         # Strict, but a YAML list may be a tuple: the rules of pydantic's JSON mode.
         return TypeAdapter(kind).validate_json(_to_json(raw, where), strict=True)
     except ValidationError as error:
         # A misspelt key is both unknown and missing. The one in the file is reported first.
         first = min(error.errors(include_url=False), key=lambda found: found["type"] not in UNKNOWN)
-        raise ValueError(_message(where, first, error.error_count() - 1)) from None
+        raise InputError(_message(where, first, error.error_count() - 1)) from None
 
 
 def _message(where: str, error: Any, others: int) -> str:
@@ -105,23 +107,23 @@ def _to_json(raw: Any, where: str) -> bytes:
     try:
         return TypeAdapter(Any).dump_json(raw)
     except Exception:
-        raise ValueError(f"{where}: {raw!r} is not made of numbers, text, lists and mappings") from None
+        raise InputError(f"{where}: {raw!r} is not made of numbers, text, lists and mappings") from None
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text()
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
+        raise InputError(f"{path}: cannot be read ({error})") from None
 
 
 def _load(path: Path, text: str) -> dict[str, Any]:
     try:
         content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a mapping of sections")
+        raise InputError(f"{path}: not a mapping of sections")
     return content

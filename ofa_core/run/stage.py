@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ofa_core.run import files, paths
+from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 
@@ -47,7 +48,7 @@ class Stage:
         return self.params.peek("machine", MachineParams)
 
     def input(self, path: Path) -> Path:
-        """Declares a file or folder that the stage reads; returns it. Raises ValueError if it does not exist."""
+        """Declares a file or folder that the stage reads; returns it. Raises InputError if it does not exist."""
         for file in _expand(path):
             self._hashes[file] = files.md5(file)
         return path
@@ -64,32 +65,28 @@ class Stage:
         both = [self.input(paths.report(name, item, suffix)) for suffix in (".json", paths.DETAILS)]
         return {key: value for path in both for key, value in files.read_json(path).items()}
 
-    def reports(self, name: str) -> dict[str, dict[str, Any]]:
-        """Declares the reports of all items of another stage as inputs; returns them by item, as `report` does.
+    def reports(self, name: str, items: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Declares the reports of these items of another stage as inputs; returns them by item, as `report` does.
 
-        Raises ValueError if there are none.
+        A folder of reports may also have those of items that params.yaml no longer names.
         """
-        folder = self.input(paths.REPORTS / name)
-        found = sorted(folder.glob(f"*{paths.DETAILS}"))
-        if not found:
-            raise ValueError(f"{folder}: no file *{paths.DETAILS}; `dvc repro` makes what stages depend on")
-        return {item: self.report(name, item) for item in (path.name.removesuffix(paths.DETAILS) for path in found)}
+        return {item: self.report(name, item) for item in items}
 
     def pinned(self, path: Path, md5: str | None, key: str) -> Path:
         """Declares an input from outside the pipeline, whose MD5 is the parameter `key`; returns it.
 
-        Raises ValueError, naming the key, if the file is missing or has another MD5.
+        Raises InputError, naming the key, if the file is missing or has another MD5.
         """
         found = files.md5(self.input(path))
         if found != md5:
-            raise ValueError(f"{self.params.path}: {key}: {md5}: the MD5 of {path} is {found}")
+            raise InputError(f"{self.params.path}: {key}: {md5}: the MD5 of {path} is {found}")
         return path
 
     @contextmanager
     def work_folder(self, owner: bool = True) -> Iterator[Path]:
         """A folder for checkpoints, the same whenever the stage runs with these parameters, inputs and code.
 
-        Call it after reading all parameters and inputs. The folder is locked until the run ends: raises ValueError if another
+        Call it after reading all parameters and inputs. The folder is locked until the run ends: raises InputError if another
         process works in it. If the block ends without an exception, the folder is deleted, but not before `check_unchanged`:
         where an edit during the run is taken back, the next run goes on from the checkpoints. owner: False in the other
         processes of a run, which neither lock nor delete it.
@@ -105,31 +102,31 @@ class Stage:
         try:
             self._locks.enter_context(lock.acquire(timeout=0))
         except Timeout:
-            raise ValueError(f"{folder}: another process is working here; wait for it or stop it") from None
+            raise InputError(f"{folder}: another process is working here; wait for it or stop it") from None
         yield folder
         self._finished.append(folder)
 
     def check_unchanged(self) -> None:
-        """Raises ValueError that names the inputs, code files or parameters that have changed."""
+        """Raises InputError that names the inputs, code files or parameters that have changed."""
         changed = [str(path) for path, digest in self._hashes.items() if not path.is_file() or files.md5(path) != digest]
         changed += [f"{self.params.path}: {name}" for name in self.params.changed()]
         if changed:
-            raise ValueError(f"{self.name}: changed while the stage ran, so nothing is recorded: {', '.join(changed)}")
+            raise InputError(f"{self.name}: changed while the stage ran, so nothing is recorded: {', '.join(changed)}")
 
 
 @contextmanager
 def running(name: str) -> Iterator[Stage]:
     """One run of a stage; `name` is DVC's (stage or stage@item).
 
-    Raises ValueError if its inputs changed meanwhile. If a ValueError names a parameter, the file's name is put before it.
+    Raises InputError if its inputs changed meanwhile. If an InputError names a parameter, the file's name is put before it.
     """
     stage = Stage(name)
     with stage._locks:
         try:
             yield stage
-        except ValueError as error:
+        except InputError as error:
             if any(str(error).startswith(f"{section}.") for section in stage.params.content):
-                raise ValueError(f"{stage.params.path}: {error}") from None
+                raise InputError(f"{stage.params.path}: {error}") from None
             raise
         stage.check_unchanged()
         for folder in stage._finished:
@@ -137,10 +134,10 @@ def running(name: str) -> Iterator[Stage]:
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Runs a command's main function; bad input (ValueError, OSError) ends with one line on stderr and exit code 2."""
+    """Runs a command's main function; bad input (InputError, OSError) ends with one line on stderr and exit code 2."""
     try:
         main()
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -167,5 +164,5 @@ def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file())
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; `dvc repro` makes what stages depend on")
+        raise InputError(f"{path}: no such file; `dvc repro` makes what stages depend on")
     return [path]

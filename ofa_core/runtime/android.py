@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 
 FOLDER = "/data/local/tmp/ofa"
 """Folder on the phone from which a shell may run programs."""
@@ -39,7 +40,7 @@ class AndroidDevice:
     binary: the benchmark program for the phone's processor. serial: as `adb devices` lists it. None if only one is connected.
     cores: numbers of the cores to pin the program to. None: not pinned. threads, seconds: as in `HostDevice`.
 
-    Raises ValueError, one line: adb missing, no phone, several phones without a serial, a phone that has not authorised this
+    Raises InputError, one line: adb missing, no phone, several phones without a serial, a phone that has not authorised this
     computer, or program missing.
     """
 
@@ -54,9 +55,9 @@ class AndroidDevice:
         self.binary, self.serial, self.cores = Path(binary), serial, None if cores is None else list(cores)
         self.threads, self.seconds = threads, seconds
         if not self.binary.is_file():
-            raise ValueError(f"binary: {binary}: no such file; it is TensorFlow's benchmark_model, built for the phone")
+            raise InputError(f"binary: {binary}: no such file; it is TensorFlow's benchmark_model, built for the phone")
         if shutil.which("adb") is None:
-            raise ValueError("adb: not found; install Android's platform tools and put adb on the PATH")
+            raise InputError("adb: not found; install Android's platform tools and put adb on the PATH")
         self.serial = self._find()
         self._program = f"{FOLDER}/benchmark_model"
         self._adb("shell", f"mkdir -p {FOLDER}")
@@ -105,34 +106,34 @@ class AndroidDevice:
         lines = [line.split() for line in self._adb("devices", find=False).splitlines() if "\t" in line]
         states = {fields[0]: " ".join(fields[1:]) for fields in lines}
         if self.serial is None and len(states) > 1:
-            raise ValueError(f"serial: adb sees several devices, name one of {', '.join(states)}")
+            raise InputError(f"serial: adb sees several devices, name one of {', '.join(states)}")
         serial = next(iter(states), None) if self.serial is None else self.serial
         if serial is None or serial not in states:
             which = f"no device {serial}, only {', '.join(states)}" if states else "no device"
-            raise ValueError(f"serial: adb sees {which}; connect the phone and enable USB debugging")
+            raise InputError(f"serial: adb sees {which}; connect the phone and enable USB debugging")
         if states[serial] == "unauthorized":
-            raise ValueError(f"serial: {serial} is unauthorised; unlock the phone and allow USB debugging from this computer")
+            raise InputError(f"serial: {serial} is unauthorised; unlock the phone and allow USB debugging from this computer")
         if states[serial] != "device":
-            raise ValueError(f"serial: {serial} is {states[serial]}; reconnect the phone")
+            raise InputError(f"serial: {serial} is {states[serial]}; reconnect the phone")
         return serial
 
     def _adb(self, *arguments: str, find: bool = True) -> str:
-        """The output of an adb command. Raises ValueError with its message if it fails."""
+        """The output of an adb command. Raises InputError with its message if it fails."""
         command = ["adb", *(("-s", str(self.serial)) if find else ()), *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, errors="replace")
         except subprocess.TimeoutExpired:
-            raise ValueError(f"adb {arguments[0]}: no answer within {TIMEOUT} seconds") from None
+            raise InputError(f"adb {arguments[0]}: no answer within {TIMEOUT} seconds") from None
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
-            raise ValueError(f"adb {' '.join(arguments)[:80]}: {said[-1]}")
+            raise InputError(f"adb {' '.join(arguments)[:80]}: {said[-1]}")
         return done.stdout
 
 
 def parse_output(text: str) -> float:
     """Milliseconds of one run from the output of benchmark_model: the median if present, else the mean.
 
-    Raises ValueError, one line with the last line of the output, if there is no result.
+    Raises InputError, one line with the last line of the output, if there is no result.
     """
     runs = [match.group(0) for match in map(_STATISTICS.search, text.splitlines()) if match]
     # The first line of statistics is the warm-up. One line alone is not a result.
@@ -142,4 +143,4 @@ def parse_output(text: str) -> float:
         if match := pattern.search(text):
             return float(match.group(1)) / 1000
     last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "nothing at all")
-    raise ValueError(f"benchmark_model: no timing in its output; it ended with: {last[:200]}")
+    raise InputError(f"benchmark_model: no timing in its output; it ended with: {last[:200]}")

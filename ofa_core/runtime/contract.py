@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.choices import Contract
 from ofa_core.runtime.tflite import make_interpreter
 
@@ -27,10 +28,10 @@ TOLERANCE = 0.05
 def violations(path: Path, contract: Contract) -> list[str]:
     """Violations of a contract by a TFLite file, one line each. Empty if the file meets the contract.
 
-    Raises ValueError if the file does not exist.
+    Raises InputError if the file does not exist.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file")
     try:
         interpreter = make_interpreter(path)
     except (ValueError, RuntimeError) as error:

@@ -8,12 +8,12 @@ class Device(Protocol):
     """A device that runs TFLite files and measures their time."""
 
     def info(self) -> dict[str, Any]:
-        """The device record for a latency table, without the date. Raises ValueError if the device cannot be reached."""
+        """The device record for a latency table, without the date. Raises InputError if the device cannot be reached."""
         ...
 
     def milliseconds(self, model: Path) -> float:
         """The typical time of one run of the file in milliseconds, from many runs in one fresh instance of the runtime.
 
-        Raises ValueError, one line, if the file or the device does not work.
+        Raises InputError, one line, if the file or the device does not work.
         """
         ...

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.device_record import host_device
 from ofa_core.runtime.tflite import make_interpreter
 from ofa_core.runtime.timing import Timing, summary
@@ -25,15 +26,15 @@ class HostDevice:
 
     threads: threads of the interpreter. seconds: duration of the timed runs of each instance (at least `MIN_RUNS` runs).
     cores: numbers of the cores to pin the runs to. None: not pinned.
-    Raises ValueError for numbers that are not above zero, and for cores that this process may not use.
+    Raises InputError for numbers that are not above zero, and for cores that this process may not use.
     """
 
     def __init__(self, threads: int = 1, seconds: float = 0.03, cores: list[int] | None = None) -> None:
         if threads < 1 or seconds <= 0:
-            raise ValueError(f"threads {threads}, seconds {seconds}: each must be above zero")
+            raise InputError(f"threads {threads}, seconds {seconds}: each must be above zero")
         self.threads, self.seconds, self.cores = threads, seconds, cores
         if cores is not None and hasattr(os, "sched_getaffinity") and not set(cores) <= os.sched_getaffinity(0):
-            raise ValueError(f"cores: {cores}: this process may use {sorted(os.sched_getaffinity(0))}")
+            raise InputError(f"cores: {cores}: this process may use {sorted(os.sched_getaffinity(0))}")
 
     def info(self) -> dict[str, Any]:
         return host_device(self.threads) | {"affinity": self.cores}
@@ -46,10 +47,10 @@ class HostDevice:
 def time_model(model: str | Path | bytes, threads: int = 1, instances: int = 3, seconds: float = 0.2) -> Timing:
     """The latency of one TFLite file on this machine, in `instances` fresh interpreters. Other arguments as in `HostDevice`.
 
-    Raises ValueError for a file that is not a TFLite model.
+    Raises InputError for a file that is not a TFLite model.
     """
     if instances < 1:
-        raise ValueError(f"instances {instances}: must be above zero")
+        raise InputError(f"instances {instances}: must be above zero")
     content = model if isinstance(model, bytes) else Path(model).read_bytes()
     return summary([_run_time(content, threads, seconds) for _ in range(instances)])
 

@@ -28,7 +28,7 @@ def measure(
     instances: fewest fresh runtimes in which each file is timed. Up to `MOST` times as many are used while the standard error
     of its median is above `max_error` (a share of the median).
     journal: file to which every value is written at once. Values in it are not measured again if the device is the same.
-    label: for the progress bar. Raises ValueError as the device does.
+    label: for the progress bar. Raises InputError as the device does.
     """
     values = _resume(journal, models, device.info())
     with tqdm(total=instances * len(models), desc=label, unit="run", disable=None) as bar:

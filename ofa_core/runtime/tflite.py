@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ofa_core.run.errors import InputError
 from ofa_core.runtime.quiet import quiet
 
 DTYPES = (np.uint8, np.int8, np.float32)
@@ -14,13 +15,13 @@ readable kernels."""
 
 
 def make_interpreter(model: str | Path | bytes, threads: int = 1, kernels: Kernels = "xnnpack", keep_all: bool = False) -> Any:
-    """A TFLite interpreter with its tensors allocated. Raises ValueError for a file that is not a TFLite model.
+    """A TFLite interpreter with its tensors allocated. Raises InputError for a file that is not a TFLite model.
 
     keep_all: keeps every tensor readable after a run, except those of operators that XNNPACK runs.
     """
     content = model if isinstance(model, bytes) else Path(model).read_bytes()
     if content[4:8] != b"TFL3":
-        raise ValueError(f"{'model' if isinstance(model, bytes) else model}: not a TFLite file")
+        raise InputError(f"{'model' if isinstance(model, bytes) else model}: not a TFLite file")
     from ai_edge_litert.interpreter import Interpreter, OpResolverType  # half a second to import
 
     resolver = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}[kernels]
@@ -42,7 +43,7 @@ class TFLiteModel:
     mean, std: normalisation for a float32 model, (x - mean) / std with x in 0..255. A uint8 model gets the bytes unchanged, an
     int8 model the bytes minus 128.
 
-    Raises ValueError for a file that is not a TFLite model, or has other inputs or outputs.
+    Raises InputError for a file that is not a TFLite model, or has other inputs or outputs.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class TFLiteModel:
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         name = "model" if isinstance(model, bytes) else model
         if len(inputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["dtype"] not in DTYPES:
-            raise ValueError(f"{name}: expected one input, an image in uint8, int8 or float32")
+            raise InputError(f"{name}: expected one input, an image in uint8, int8 or float32")
         if len(outputs) != 1 or len(outputs[0]["shape"]) != 2 or outputs[0]["dtype"] not in DTYPES:
-            raise ValueError(f"{name}: expected one output, probabilities in uint8, int8 or float32")
+            raise InputError(f"{name}: expected one output, probabilities in uint8, int8 or float32")
         self.input_details, self.output_details = inputs[0], outputs[0]
 
     @property
@@ -69,10 +70,10 @@ class TFLiteModel:
         return int(self.input_details["shape"][1]), int(self.input_details["shape"][2])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities (n, classes) float32 of images (n, h, w, 3) uint8. Raises ValueError for another type or shape."""
+        """Probabilities (n, classes) float32 of images (n, h, w, 3) uint8. Raises InputError for another type or shape."""
         shape = tuple(int(n) for n in self.input_details["shape"][1:])
         if images.dtype != np.uint8 or images.shape[1:] != shape:
-            raise ValueError(f"images: {images.dtype} {images.shape}; the model takes uint8 (n, {str(shape)[1:]}")
+            raise InputError(f"images: {images.dtype} {images.shape}; the model takes uint8 (n, {str(shape)[1:]}")
         rows = [self._predict_one(image) for image in images]
         return np.stack(rows) if rows else np.zeros((0, int(self.output_details["shape"][1])), np.float32)
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ofa_core.run.errors import InputError
 from ofa_core.search.additive_cost import UNITS, AdditiveCost, Table
 from ofa_core.search.problem import Problem
 from ofa_core.space.base import Space
@@ -32,9 +33,9 @@ class Objective:
 
     def __init__(self, space: Space, predictor: Any, deviations: float = 0.0) -> None:
         if deviations < 0:
-            raise ValueError(f"deviations: {deviations:g} is less than 0")
+            raise InputError(f"deviations: {deviations:g} is less than 0")
         if deviations and not hasattr(predictor, "interval"):
-            raise ValueError("deviations: this predictor has no uncertainty estimate")
+            raise InputError("deviations: this predictor has no uncertainty estimate")
         self.space, self.predictor, self.deviations = space, predictor, deviations
 
     def __call__(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
@@ -55,37 +56,37 @@ class Budget:
 
     @classmethod
     def one_of(cls, **limits: float | None) -> "Budget":
-        """The one limit that is not None. Raises ValueError unless exactly one limit is given and it is above 0."""
+        """The one limit that is not None. Raises InputError unless exactly one limit is given and it is above 0."""
         given = {quantity: limit for quantity, limit in limits.items() if limit is not None}
         if len(given) != 1:
-            raise ValueError(f"budget: give exactly one of {', '.join(ARGUMENTS[quantity] for quantity in limits)}")
+            raise InputError(f"budget: give exactly one of {', '.join(ARGUMENTS[quantity] for quantity in limits)}")
         [(quantity, limit)] = given.items()
         if not limit > 0:
-            raise ValueError(f"{ARGUMENTS[quantity]}: {limit:g} is not above 0")
+            raise InputError(f"{ARGUMENTS[quantity]}: {limit:g} is not above 0")
         return cls(quantity=quantity, limit=float(limit))
 
     def cost(self, space: Space, table: Table | None, resolutions: Sequence[int], num_classes: int = 1000) -> AdditiveCost:
         """The cost that this budget limits.
 
-        Raises ValueError for a latency budget without a table, and KeyError for a layer that the table lacks.
+        Raises InputError for a latency budget without a table, and KeyError for a layer that the table lacks.
         """
         for resolution in resolutions:
             if resolution < 8 or resolution % 4:
-                raise ValueError(f"resolutions: {resolution} is not a multiple of 4, 8 or more")
+                raise InputError(f"resolutions: {resolution} is not a multiple of 4, 8 or more")
         if self.quantity == "macs":
             return AdditiveCost.macs(space, resolutions, num_classes)
         if self.quantity == "params":
             return AdditiveCost.params(space, resolutions, num_classes)
         if table is None:
-            raise ValueError("table: a budget in ms needs a latency table")
+            raise InputError("table: a budget in ms needs a latency table")
         return AdditiveCost.latency(space, table, resolutions)
 
     def problem(self, space: Space, objective: Objective, cost: AdditiveCost) -> Problem:
-        """The search problem with this budget. Raises ValueError, naming the argument, if no network meets it."""
+        """The search problem with this budget. Raises InputError, naming the argument, if no network meets it."""
         try:
             return Problem(space, objective, cost, self.limit)
-        except ValueError as error:
-            raise ValueError(f"{ARGUMENTS[self.quantity]}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{ARGUMENTS[self.quantity]}: {error}") from None
 
     def __str__(self) -> str:
         return f"{self.limit:g} {UNITS[self.quantity]}"

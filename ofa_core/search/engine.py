@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ofa_core.run.errors import InputError
 from ofa_core.search.additive_cost import AdditiveCost, Table
 from ofa_core.search.budget import Budget, Objective, Predictor
 from ofa_core.search.evolution import EFFORTS, Settings, evolve
@@ -71,7 +72,7 @@ def search(
     deviations: k. The objective is the predicted top-1 minus k standard deviations (half the width of a 68 % interval).
     candidates: number of distinct networks in `SearchResult.candidates`; fewer if the budget allows fewer.
 
-    Equal arguments give equal results. Raises ValueError at once if no network meets the budget; the message gives the
+    Equal arguments give equal results. Raises InputError at once if no network meets the budget; the message gives the
     reachable range. Raises KeyError if the table lacks a layer.
     """
     started = time.perf_counter()
@@ -106,9 +107,9 @@ def random_search(
 
 
 def settings_of(effort: str) -> Settings:
-    """The settings of an effort. Raises ValueError if it is unknown."""
+    """The settings of an effort. Raises InputError if it is unknown."""
     if effort not in EFFORTS:
-        raise ValueError(f"effort: {effort!r} is not one of {', '.join(EFFORTS)}")
+        raise InputError(f"effort: {effort!r} is not one of {', '.join(EFFORTS)}")
     return EFFORTS[effort]
 
 

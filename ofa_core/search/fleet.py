@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ofa_core.run.errors import InputError
 from ofa_core.search.additive_cost import AdditiveCost
 from ofa_core.search.budget import Budget, Objective, Predictor, cost_range
 from ofa_core.search.engine import SearchResult, improve, result, settings_of
@@ -61,7 +62,7 @@ class Fleet:
     ) -> dict[str, Comparison]:
         """The results of all targets, by name. candidates: as in `search`. progress: wraps the iterable of names, as tqdm does.
 
-        Before any search starts, raises ValueError, naming the target, for a budget that cannot be met.
+        Before any search starts, raises InputError, naming the target, for a budget that cannot be met.
         """
         settings = settings_of(effort)
         problems = {name: self._problem(target, name) for name, target in targets.items()}
@@ -124,7 +125,7 @@ class Fleet:
 
 
 def check_budgets(space: Space, costs: Mapping[str, AdditiveCost], targets: Mapping[str, Target]) -> None:
-    """Raises ValueError, naming the target, for a budget that cannot be met. The message gives the reachable range."""
+    """Raises InputError, naming the target, for a budget that cannot be met. The message gives the reachable range."""
     for name, target in targets.items():
         _problem(space, lambda codes, _: np.zeros(len(codes)), costs[target.device], target, name)
 
@@ -132,5 +133,5 @@ def check_budgets(space: Space, costs: Mapping[str, AdditiveCost], targets: Mapp
 def _problem(space: Space, objective: Any, cost: AdditiveCost, target: Target, name: str) -> Problem:
     try:
         return Budget(quantity=cost.quantity, limit=target.limit).problem(space, objective, cost)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None

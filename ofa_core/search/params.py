@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 from ofa_core.search.choices import Effort, Objective
 
@@ -22,7 +23,7 @@ class TargetParams:
 
     def __post_init__(self) -> None:
         if (self.latency_ms is None) == (self.fraction is None):
-            raise ValueError("latency_ms: give either latency_ms or fraction")
+            raise InputError("latency_ms: give either latency_ms or fraction")
 
 
 @section

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ofa_core.predictor.features import present_genes
+from ofa_core.run.errors import InputError
 from ofa_core.search.additive_cost import UNITS, AdditiveCost
 from ofa_core.space.base import Space
 
@@ -52,7 +53,7 @@ class Problem:
     ) -> None:
         """limit: upper limit of `cost`, may be infinite. slopes: `evolve` requires them.
 
-        Raises ValueError at once if no network meets the budget. The message gives the reachable range.
+        Raises InputError at once if no network meets the budget. The message gives the reachable range.
         """
         self.space, self.objective, self.cost, self.limit, self.slopes = space, objective, cost, limit, slopes
         self.slope_price, self.evaluations = 2, 0
@@ -66,7 +67,7 @@ class Problem:
         fits = np.flatnonzero(lowest <= limit)
         if not len(fits):
             reachable = " to ".join(map(cost.describe, (lowest.min(), self.dearest()))) + f" {UNITS[cost.quantity]}"
-            raise ValueError(f"{limit:g} cannot be met; reachable are {reachable}")
+            raise InputError(f"{limit:g} cannot be met; reachable are {reachable}")
         self.depths, self.resolution, self.present = self.depths[fits], self.resolution[fits], self.present[fits]
         self.fastest = cheapest[fits]
         keys = map(tuple, np.column_stack([self.depths, self.resolution]).tolist())

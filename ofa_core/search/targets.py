@@ -9,6 +9,7 @@ import pandas as pd
 from ofa_core.latency.table import LatencyTable
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.official import OfficialPredictor
+from ofa_core.run.errors import InputError
 from ofa_core.search.additive_cost import AdditiveCost
 from ofa_core.search.budget import cost_range
 from ofa_core.search.fleet import Comparison, Fleet, Target
@@ -30,7 +31,7 @@ def search_targets(
 
     One fleet searches for all targets and shares its evaluations.
     tables: one per device that a target names. progress: wraps iterables, as tqdm does.
-    Raises ValueError, naming the target, if no sub-network meets it.
+    Raises InputError, naming the target, if no sub-network meets it.
     """
     devices = params.devices
     costs = {device: _cost(space, device, tables[device]) for device in sorted(set(devices.values()))}
@@ -44,8 +45,8 @@ def search_targets(
     fleet = Fleet(space, predictor, costs, seed, DEVIATIONS[params.objective])
     try:
         found = fleet.search(budgets, params.effort, params.candidates, progress)
-    except ValueError as error:
-        raise ValueError(f"search.targets.{error}") from None
+    except InputError as error:
+        raise InputError(f"search.targets.{error}") from None
     results = {}
     for name, compared in found.items():
         requested = {key: value for key, value in asdict(params.targets[name]).items() if value is not None}
@@ -59,7 +60,7 @@ def _cost(space: Space, device: str, table: LatencyTable) -> AdditiveCost:
     try:
         return AdditiveCost.latency(space, table, space.resolutions)
     except KeyError as error:
-        raise ValueError(f"build_latency_table.devices.{device}: {error.args[0]}") from None
+        raise InputError(f"build_latency_table.devices.{device}: {error.args[0]}") from None
 
 
 def describe(compared: Comparison) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from ofa_core.run.errors import InputError
+
 Number = int | float
 
 
@@ -26,7 +28,7 @@ class Arch:
     Lists and numpy numbers are accepted and stored as tuples of int and float. Entries of blocks that the depth skips are kept
     as given: they are part of the encoding, but not of the network.
 
-    Raises ValueError, naming the field, if an entry is not a number.
+    Raises InputError, naming the field, if an entry is not a number.
     """
 
     ks: tuple[int, ...] | None
@@ -50,14 +52,14 @@ class Arch:
     def from_dict(cls, fields: Mapping[str, Any]) -> "Arch":
         """Reads the output of `to_dict`: keys e, d, r, and ks or w if the space has them.
 
-        Raises ValueError for a missing or unknown key, or for an entry that is not a number.
+        Raises InputError for a missing or unknown key, or for an entry that is not a number.
         """
         missing = {"e", "d", "r"} - set(fields)
         if missing:
-            raise ValueError(f"architecture: missing {', '.join(sorted(missing))}")
+            raise InputError(f"architecture: missing {', '.join(sorted(missing))}")
         unknown = set(fields) - {"ks", "e", "d", "r", "w"}
         if unknown:
-            raise ValueError(f"architecture: unknown {', '.join(sorted(unknown))}; allowed are ks, e, d, r, w")
+            raise InputError(f"architecture: unknown {', '.join(sorted(unknown))}; allowed are ks, e, d, r, w")
         return cls(fields.get("ks"), fields["e"], fields["d"], fields["r"], fields.get("w"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,10 +72,10 @@ def _numbers(field: str, values: Sequence[Any]) -> tuple[Number, ...]:
     try:
         items = list(values)
     except TypeError:
-        raise ValueError(f"{field}: {values!r} is not a list of numbers") from None
+        raise InputError(f"{field}: {values!r} is not a list of numbers") from None
     for i, value in enumerate(items):
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise ValueError(f"{field}[{i}]: {value!r} is not a number")
+            raise InputError(f"{field}[{i}]: {value!r} is not a number")
     return tuple(int(v) if float(v).is_integer() else float(v) for v in items)
 
 
@@ -81,5 +83,5 @@ def _integers(field: str, values: Sequence[Any]) -> tuple[int, ...]:
     numbers = _numbers(field, values)
     for i, number in enumerate(numbers):
         if not isinstance(number, Integral):
-            raise ValueError(f"{field}[{i}]: {number!r} is not a whole number")
+            raise InputError(f"{field}[{i}]: {number!r} is not a whole number")
     return tuple(int(n) for n in numbers)

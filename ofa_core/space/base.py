@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.layers import Layer
 
@@ -46,15 +47,15 @@ class Slot(NamedTuple):
 
 
 def check_width_mult(width_mult: float) -> None:
-    """Raises ValueError for an unusable width multiplier."""
+    """Raises InputError for an unusable width multiplier."""
     if not 0.05 <= width_mult <= 16:
-        raise ValueError(f"width_mult: {width_mult} is not between 0.05 and 16")
+        raise InputError(f"width_mult: {width_mult} is not between 0.05 and 16")
 
 
 def check_resolutions(resolutions: Sequence[int]) -> None:
-    """Raises ValueError unless there are resolutions, and they are ascending multiples of 4, 8 or more."""
+    """Raises InputError unless there are resolutions, and they are ascending multiples of 4, 8 or more."""
     if not len(resolutions) or any(r < 8 or r % 4 for r in resolutions) or list(resolutions) != sorted(set(resolutions)):
-        raise ValueError(f"resolutions: {list(resolutions)} are not ascending multiples of 4, 8 or more")
+        raise InputError(f"resolutions: {list(resolutions)} are not ascending multiples of 4, 8 or more")
 
 
 class Space(ABC):
@@ -72,7 +73,7 @@ class Space(ABC):
 
     @abstractmethod
     def layers(self, arch: Arch, num_classes: int = 1000) -> list[Layer]:
-        """The layers of `arch`, in the order in which they run. Raises ValueError as `validate` does."""
+        """The layers of `arch`, in the order in which they run. Raises InputError as `validate` does."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class Space(ABC):
         allowed: values by field of `Arch` (ks, e, d, w), for all genes of the field; None or no entry: all choices. A gene with
         one choice keeps it. A phase of training, the super-network it leaves, and the search in it share one such space.
 
-        Raises ValueError, naming the field, for a value that no gene has, and for a gene that would have no choice left.
+        Raises InputError, naming the field, for a value that no gene has, and for a gene that would have no choice left.
         """
         nested: dict[str, list[list[int | float]]] = {}
         for field in dict.fromkeys(gene.field for gene in self.genes):
@@ -94,28 +95,28 @@ class Space(ABC):
             if values is None:
                 values = known
             if foreign := [value for value in values if value not in known]:
-                raise ValueError(f"{field}: {foreign[0]}: allowed are {', '.join(map(str, known))}")
+                raise InputError(f"{field}: {foreign[0]}: allowed are {', '.join(map(str, known))}")
             nested[field] = []
             for gene in genes:
                 kept = [choice for choice in gene.choices if choice in values or len(gene.choices) == 1]
                 if not kept:
-                    raise ValueError(f"{field}: {list(values)}: none is one of {', '.join(map(str, gene.choices))}")
+                    raise InputError(f"{field}: {list(values)}: none is one of {', '.join(map(str, gene.choices))}")
                 nested[field].append(kept)
         return self.with_choices(nested)
 
     def with_choices(self, choices: Mapping[str, Sequence[Sequence[int | float]]]) -> "Space":
         """The part of this space in which each gene has exactly these choices, by field and position.
 
-        Raises ValueError, naming the field, for choices that are not of this space or not ascending.
+        Raises InputError, naming the field, for choices that are not of this space or not ascending.
         """
         part, genes = copy.copy(self), []
         for gene in self.genes:
             try:
                 kept = tuple(choices[gene.field][gene.position])
             except (KeyError, IndexError):
-                raise ValueError(f"{gene.field}[{gene.position}]: no choices") from None
+                raise InputError(f"{gene.field}[{gene.position}]: no choices") from None
             if not kept or list(kept) != [choice for choice in gene.choices if choice in kept]:
-                raise ValueError(
+                raise InputError(
                     f"{gene.field}[{gene.position}]: {list(kept)}: allowed are {', '.join(map(str, gene.choices))}, ascending"
                 )
             genes.append(gene._replace(choices=kept))
@@ -151,21 +152,21 @@ class Space(ABC):
         return product
 
     def validate(self, arch: Arch) -> None:
-        """Raises ValueError, naming the field, if `arch` is not in this space."""
+        """Raises InputError, naming the field, if `arch` is not in this space."""
         for field in ("ks", "e", "d", "w"):
             allowed = self._choices(field)
             values = getattr(arch, field)
             if (values is None) != (not allowed):
-                raise ValueError(f"{field}: {'missing' if values is None else 'not a choice'} in space {self.name}")
+                raise InputError(f"{field}: {'missing' if values is None else 'not a choice'} in space {self.name}")
             if values is None:
                 continue
             if len(values) != len(allowed):
-                raise ValueError(f"{field}: {len(values)} entries, space {self.name} has {len(allowed)}")
+                raise InputError(f"{field}: {len(values)} entries, space {self.name} has {len(allowed)}")
             for i, (value, choices) in enumerate(zip(values, allowed, strict=True)):
                 if value not in choices:
-                    raise ValueError(f"{field}[{i}]: {value} is not one of {', '.join(map(str, choices))}")
+                    raise InputError(f"{field}[{i}]: {value} is not one of {', '.join(map(str, choices))}")
         if arch.r < 8 or arch.r % 4:
-            raise ValueError(f"r: {arch.r} is not a multiple of 4, 8 or more")
+            raise InputError(f"r: {arch.r} is not a multiple of 4, 8 or more")
 
     def sample(self, rng: np.random.Generator) -> Arch:
         """A random architecture. Every gene and the resolution are uniform and independent, as in the paper."""
@@ -197,14 +198,14 @@ class Space(ABC):
         return Cost(sum(layer.macs for layer in layers), sum(layer.params for layer in layers))
 
     def encode(self, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:
-        """Codes (n, genes) of choice indices, and resolutions (n,) in pixels. Raises ValueError for an unknown choice."""
+        """Codes (n, genes) of choice indices, and resolutions (n,) in pixels. Raises InputError for an unknown choice."""
         codes = np.empty((len(archs), len(self.genes)), dtype=np.int16)
         for field in ("ks", "e", "d", "w"):
             columns = [i for i, gene in enumerate(self.genes) if gene.field == field]
             rows = [getattr(arch, field) for arch in archs]
             foreign = {0 if row is None else len(row) for row in rows} - {len(columns)}
             if foreign:
-                raise ValueError(f"{field}: {foreign.pop()} entries, space {self.name} has {len(columns)}")
+                raise InputError(f"{field}: {foreign.pop()} entries, space {self.name} has {len(columns)}")
             if not columns:
                 continue
             values = np.array(rows, dtype=float).reshape(len(archs), len(columns))
@@ -213,7 +214,7 @@ class Space(ABC):
                 index = np.minimum(np.searchsorted(choices, value), len(choices) - 1)
                 if (choices[index] != value).any():
                     i, bad = self.genes[column].position, value[choices[index] != value][0]
-                    raise ValueError(f"{field}[{i}]: {bad:g} is not one of {', '.join(map(str, self.genes[column].choices))}")
+                    raise InputError(f"{field}[{i}]: {bad:g} is not one of {', '.join(map(str, self.genes[column].choices))}")
                 codes[:, column] = index
         return codes, np.array([arch.r for arch in archs], dtype=int)
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.layers import Layer, lower
 from ofa_core.space.ops import IMAGE, HardSwish, Op
 
@@ -29,15 +30,15 @@ def output_points(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> tuple
 
 
 def plan(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> list[Step]:
-    """The steps of a network. Raises ValueError naming a layer whose source is not computed before it."""
+    """The steps of a network. Raises InputError naming a layer whose source is not computed before it."""
     reads, given = sources(layers), output_points(layers, outputs)
     names = [IMAGE, *(layer.name for layer in layers)]
     for i, (layer, source) in enumerate(zip(layers, reads, strict=True)):
         if source.partition(".")[0] not in names[: i + 1]:
-            raise ValueError(f"{layer.name}: source: {source} is not computed before it")
+            raise InputError(f"{layer.name}: source: {source} is not computed before it")
     for point in given:
         if point.partition(".")[0] not in names:
-            raise ValueError(f"outputs: {point} is not a point of the network")
+            raise InputError(f"outputs: {point} is not a point of the network")
     wanted = {*reads, *given}
     last = {point: i for i, point in enumerate(reads) if point not in given}
     steps = []
@@ -51,17 +52,17 @@ def plan(layers: Sequence[Layer], outputs: Sequence[str] = ()) -> list[Step]:
 def lower_network(layers: Sequence[Layer], hard_swish: HardSwish = "composed") -> list[Op]:
     """The operations of a network in the order they run.
 
-    Raises ValueError naming a layer whose source is not computed before it, or has the wrong shape.
+    Raises InputError naming a layer whose source is not computed before it, or has the wrong shape.
     """
     if not layers:
-        raise ValueError("network: no layers")
+        raise InputError("network: no layers")
     ops: list[Op] = []
     shapes = {IMAGE: (layers[0].inp, layers[0].resolution)}
     for layer, source in zip(layers, sources(layers), strict=True):
         if source not in shapes:
-            raise ValueError(f"{layer.name}: source: {source} is not computed before it")
+            raise InputError(f"{layer.name}: source: {source} is not computed before it")
         if shapes[source] != (layer.inp, layer.resolution):
-            raise ValueError(f"{layer.name}: does not take the output of {source}")
+            raise InputError(f"{layer.name}: does not take the output of {source}")
         for op in lower(layer, hard_swish, source):
             shapes[op.point] = (op.out, op.out_resolution)
             ops.append(op)

@@ -33,7 +33,7 @@ class LayerSum:
         self._tables: dict[int, list[np.ndarray]] = {}
 
     def __call__(self, archs: Sequence[Arch]) -> np.ndarray:
-        """Sums (n,), float64. Raises ValueError for an architecture that is not in the space."""
+        """Sums (n,), float64. Raises InputError for an architecture that is not in the space."""
         return self.of_codes(*self.space.encode(archs))
 
     def of_codes(self, codes: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ class LayerSum:
 def count_costs(space: Space, archs: Sequence[Arch], num_classes: int = 1000) -> Costs:
     """MACs and parameters of many architectures. Same values as `space.cost`.
 
-    Raises ValueError for an architecture that is not in the space.
+    Raises InputError for an architecture that is not in the space.
     """
     codes, resolutions = space.encode(archs)
     macs = LayerSum(space, lambda layer: layer.macs, num_classes).of_codes(codes, resolutions)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Gene, Slot, Space, check_resolutions, check_width_mult
 from ofa_core.space.layers import Activation, Layer, make_divisible
@@ -73,13 +74,13 @@ class Stage:
         _check_choices("depths", self.depths, most=64)
         _check_choices("kernel_sizes", self.kernel_sizes, least=3, most=31)
         if even := [size for size in self.kernel_sizes if size % 2 == 0]:
-            raise ValueError(f"kernel_sizes: {even[0]} is not odd")
+            raise InputError(f"kernel_sizes: {even[0]} is not odd")
         # As in `Arch`: a ratio that is a whole number is an int, however it was written.
         whole = tuple(int(ratio) if float(ratio).is_integer() else ratio for ratio in self.expand_ratios)
         object.__setattr__(self, "expand_ratios", whole)
         _check_choices("expand_ratios", self.expand_ratios, most=32)
         if 1 in self.expand_ratios and len(self.expand_ratios) > 1:
-            raise ValueError(f"expand_ratios: {list(self.expand_ratios)}: 1 stands alone, without expansion")
+            raise InputError(f"expand_ratios: {list(self.expand_ratios)}: 1 stands alone, without expansion")
         _check_stride(self.stride)
 
     @property
@@ -114,7 +115,7 @@ class MBTable:
 
     width_mult, resolutions (pixels): what the space has unless others are asked for. bn_eps: of all batch norms.
 
-    Raises ValueError that begins with the field, as the rows do.
+    Raises InputError that begins with the field, as the rows do.
     """
 
     width_mult: float
@@ -130,21 +131,21 @@ class MBTable:
         check_width_mult(self.width_mult)
         check_resolutions(self.resolutions)
         if not 0 < self.bn_eps < 1:
-            raise ValueError(f"bn_eps: {self.bn_eps} is not between 0 and 1")
+            raise InputError(f"bn_eps: {self.bn_eps} is not between 0 and 1")
         if not self.stages:
-            raise ValueError("stages: none")
+            raise InputError("stages: none")
         if len(self.stages) == 6 and sum(stage.blocks for stage in self.stages) == 21 and self.stages[5].depths != (1,):
-            raise ValueError("stages[5].depths: must be [1]: of 21 blocks in six stages, `Arch` reads the sixth depth as 1")
+            raise InputError("stages[5].depths: must be [1]: of 21 blocks in six stages, `Arch` reads the sixth depth as 1")
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> "MBTable":
-        """The table with these fields, as `to_dict` returns them. Raises ValueError that begins with row and field."""
+        """The table with these fields, as `to_dict` returns them. Raises InputError that begins with row and field."""
         from ofa_core.run.params import parse  # needs pydantic, which the shipped tables do not
 
         try:
             return parse(cls, fields, "")
-        except ValueError as error:
-            raise ValueError(str(error).lstrip(".: ")) from None
+        except InputError as error:
+            raise InputError(str(error).lstrip(".: ")) from None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields: what the YAML file of a space holds."""
@@ -162,7 +163,7 @@ class MBTable:
         return any(len(widths) > 1 for widths in self.widths)
 
     def space(self, name: str, width_mult: float | None = None, resolutions: Sequence[int] | None = None) -> "MBSpace":
-        """The space of this table. Raises ValueError that names row and field."""
+        """The space of this table. Raises InputError that names row and field."""
         return MBSpace(
             name,
             self,
@@ -173,12 +174,12 @@ class MBTable:
 
 def _check_choices(field: str, values: Sequence[float], least: int = 1, most: int = 65536) -> None:
     if not values or list(values) != sorted(set(values)) or values[0] < least or values[-1] > most:
-        raise ValueError(f"{field}: {list(values)} are not ascending numbers from {least} to {most}")
+        raise InputError(f"{field}: {list(values)} are not ascending numbers from {least} to {most}")
 
 
 def _check_stride(stride: int) -> None:
     if stride not in (1, 2):
-        raise ValueError(f"stride: {stride} is not 1 or 2")
+        raise InputError(f"stride: {stride} is not 1 or 2")
 
 
 # -------------------------------------------------------------------------------------------------------------------- space
@@ -276,13 +277,13 @@ class MBSpace(Space):
         return [*head, Layer(name="classifier", kind="linear", inp=mix, out=num_classes, bias=True, resolution=1)]
 
     def _check_expansions(self) -> None:
-        """Raises ValueError for a ratio that rounding undoes: the block would lack a convolution that others have."""
+        """Raises InputError for a ratio that rounding undoes: the block would lack a convolution that others have."""
         for s, (stage, before) in enumerate(zip(self.table.stages, self.table.widths[1:], strict=False)):
             for width in {self._width(width) for width in (*before, *stage.widths)}:
                 for ratio in stage.expand_ratios:
                     if ratio > 1 and make_divisible(round(width * ratio)) <= width:
                         problem = f"{ratio} times {width} channels is rounded to {width}"
-                        raise ValueError(f"name: {self.name}: stages[{s}].expand_ratios: {problem}")
+                        raise InputError(f"name: {self.name}: stages[{s}].expand_ratios: {problem}")
 
     def _width(self, width: int) -> int:
         return make_divisible(width * self.width_mult)

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Activation, Layer, make_divisible
@@ -24,20 +25,20 @@ _WIDTH_MULTS = (1.0, 1.2, 1.3, *(i / 20 for i in range(2, 41)))
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError, naming the file, if there is none."""
+    """The JSON object in a file. Raises InputError, naming the file, if there is none."""
     try:
         config = json.loads(Path(path).read_text())
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(config, dict):
-        raise ValueError(f"{path}: not a JSON object")
+        raise InputError(f"{path}: not a JSON object")
     return config
 
 
 def image_size(config: Mapping[str, Any], source: str = "run.config") -> int:
-    """The input resolution in pixels in a published run.config. Raises ValueError, naming the field, if it has none."""
+    """The input resolution in pixels in a published run.config. Raises InputError, naming the field, if it has none."""
     return _Fields(config, source).whole("image_size", least=8)
 
 
@@ -47,7 +48,7 @@ def layers_of_config(config: Mapping[str, Any], resolution: int, source: str = "
     resolution: input resolution in pixels. source: name of the configuration in error messages.
     Blocks are named by position, like their weights. Skipped blocks (ZeroLayer) count.
 
-    Raises ValueError, naming the source and the field, for anything that a layer record cannot express.
+    Raises InputError, naming the source and the field, for anything that a layer record cannot express.
     """
     fields = _Fields(config, source)
     kind = fields.choice("name", tuple(_SPACES))
@@ -81,7 +82,7 @@ def layers_of_config(config: Mapping[str, Any], resolution: int, source: str = "
 
 
 def dropout_rate(config: Mapping[str, Any], source: str = "net.config") -> float:
-    """Dropout probability before the classifier; 0 if none is given. Raises ValueError, naming the field."""
+    """Dropout probability before the classifier; 0 if none is given. Raises InputError, naming the field."""
     fields = _Fields(config, source).child("classifier")
     return fields.number("dropout_rate", least=0.0, below=1.0) if "dropout_rate" in fields.values else 0.0
 
@@ -92,7 +93,7 @@ def arch_of_config(config: Mapping[str, Any], resolution: int, source: str = "ne
     Skipped blocks get the first choice of the space. If several multipliers round to the same channels, a published one is
     preferred.
 
-    Raises ValueError as `layers_of_config` does, and for a configuration that is not in any space.
+    Raises InputError as `layers_of_config` does, and for a configuration that is not in any space.
     """
     layers = layers_of_config(config, resolution, source)
     name = _SPACES[config["name"]]
@@ -100,7 +101,7 @@ def arch_of_config(config: Mapping[str, Any], resolution: int, source: str = "ne
         arch = _member(get_space(name, width_mult), layers, resolution)
         if arch is not None:
             return name, width_mult, arch
-    raise ValueError(
+    raise InputError(
         f"{source}: not a sub-network of {name} at any width multiplier from {_WIDTH_MULTS[3]} to {_WIDTH_MULTS[-1]}"
     )
 
@@ -129,7 +130,7 @@ def _member(space: Space, layers: Sequence[Layer], resolution: int) -> Arch | No
         try:
             if space.layers(arch, classes) == list(layers):
                 return arch
-        except ValueError:  # a kernel or a ratio that the space does not have
+        except InputError:  # a kernel or a ratio that the space does not have
             continue
     return None
 
@@ -140,7 +141,7 @@ def _conv(fields: "_Fields", name: str, inp: int, resolution: int, eps: float | 
     fields.fixed(has_shuffle=False, use_se=False, dropout_rate=0, ops_order=_ORDER)
     kernel, stride, out = fields.odd("kernel_size"), fields.whole("stride"), fields.whole("out_channels")
     if eps is None and (kernel, stride) != (1, 1):
-        raise ValueError(f"{fields.where}.kernel_size: only 1x1 can follow the pooling")
+        raise InputError(f"{fields.where}.kernel_size: only 1x1 can follow the pooling")
     act = _activation(fields, None)
     fields.known()
     return Layer(name=name, kind="conv", inp=inp, out=out, kernel=kernel, stride=stride, act=act, resolution=resolution,
@@ -158,18 +159,18 @@ def _block(fields: "_Fields", name: str, inp: int, resolution: int, eps: float) 
     ) == "IdentityLayer"  # fmt: skip
     if conv.choice("name", ("MBInvertedConvLayer", "MBConvLayer", "ZeroLayer")) == "ZeroLayer":
         if not identity:
-            raise ValueError(f"{fields.where}.shortcut: a block without convolution needs one")
+            raise InputError(f"{fields.where}.shortcut: a block without convolution needs one")
         return None
     conv.fixed(in_channels=inp, groups=None)
     out, stride, expand = conv.whole("out_channels"), conv.whole("stride"), conv.number("expand_ratio")
     mid = round(inp * expand) if conv.values.get("mid_channels") is None else conv.whole("mid_channels")
     if (expand == 1) != (mid == inp):
-        raise ValueError(f"{conv.where}.mid_channels: {mid} of {inp} do not fit an expand_ratio of {expand}")
+        raise InputError(f"{conv.where}.mid_channels: {mid} of {inp} do not fit an expand_ratio of {expand}")
     se = make_divisible(mid // 4) if conv.choice("use_se", (True, False), False) else 0
     act, kernel = _activation(conv, "relu6"), conv.odd("kernel_size")
     conv.known("mid_channels")
     if identity and (stride != 1 or inp != out):
-        raise ValueError(f"{fields.where}.shortcut: IdentityLayer does not fit {inp} to {out} channels with stride {stride}")
+        raise InputError(f"{fields.where}.shortcut: IdentityLayer does not fit {inp} to {out} channels with stride {stride}")
     return Layer(name=name, kind="mbconv", inp=inp, mid=mid, out=out, kernel=kernel, stride=stride, act=act, se=se,
                  residual=identity, resolution=resolution, bn_eps=eps)  # fmt: skip
 
@@ -186,7 +187,7 @@ class _Fields:
 
     def __init__(self, values: Any, where: str) -> None:
         if not isinstance(values, Mapping):
-            raise ValueError(f"{where}: {values!r} is not an object")
+            raise InputError(f"{where}: {values!r} is not an object")
         self.values, self.where = values, where
         self.seen: set[str] = set()
 
@@ -195,9 +196,9 @@ class _Fields:
         self.seen.add(name)
         value = self.values.get(name, *default)
         if name not in self.values and not default:
-            raise ValueError(f"{self.where}.{name}: missing")
+            raise InputError(f"{self.where}.{name}: missing")
         if not any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in allowed):
-            raise ValueError(f"{self.where}.{name}: {value!r} is not one of {', '.join(map(repr, allowed))}")
+            raise InputError(f"{self.where}.{name}: {value!r} is not one of {', '.join(map(repr, allowed))}")
         return value
 
     def fixed(self, **expected: Any) -> "_Fields":
@@ -211,27 +212,27 @@ class _Fields:
         self.seen.add(name)
         value = self.values.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
-            raise ValueError(f"{self.where}.{name}: {value!r} is not a number from {least:g} to below {below:g}")
+            raise InputError(f"{self.where}.{name}: {value!r} is not a number from {least:g} to below {below:g}")
         return value
 
     def whole(self, name: str, least: int = 1) -> int:
         """A required whole number, at least `least`."""
         value = self.number(name, least)
         if not isinstance(value, int):
-            raise ValueError(f"{self.where}.{name}: {value!r} is not a whole number")
+            raise InputError(f"{self.where}.{name}: {value!r} is not a whole number")
         return value
 
     def odd(self, name: str) -> int:
         """A required odd whole number. Padding by half of it keeps the size of the feature map."""
         if self.whole(name) % 2 == 0:
-            raise ValueError(f"{self.where}.{name}: {self.values[name]} is not odd")
+            raise InputError(f"{self.where}.{name}: {self.values[name]} is not odd")
         return self.whole(name)
 
     def child(self, name: str) -> "_Fields":
         """The object in a field."""
         self.seen.add(name)
         if name not in self.values:
-            raise ValueError(f"{self.where}.{name}: missing")
+            raise InputError(f"{self.where}.{name}: missing")
         return _Fields(self.values[name], f"{self.where}.{name}")
 
     def items(self, name: str) -> list["_Fields"]:
@@ -239,11 +240,11 @@ class _Fields:
         self.seen.add(name)
         values = self.values.get(name)
         if not isinstance(values, list) or not values:
-            raise ValueError(f"{self.where}.{name}: not a list of objects")
+            raise InputError(f"{self.where}.{name}: not a list of objects")
         return [_Fields(value, f"{self.where}.{name}[{i}]") for i, value in enumerate(values)]
 
     def known(self, *more: str) -> None:
-        """Raises ValueError for a field that was not read, except `more`."""
+        """Raises InputError for a field that was not read, except `more`."""
         unknown = sorted(set(self.values) - self.seen - set(more))
         if unknown:
-            raise ValueError(f"{self.where}.{unknown[0]}: unknown field")
+            raise InputError(f"{self.where}.{unknown[0]}: unknown field")

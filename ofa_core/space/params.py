@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 from ofa_core.space.base import Space
 from ofa_core.space.registry import MB_TABLES, SPACES, get_space, is_path
@@ -31,16 +32,16 @@ class SpaceParams:
 
     def __post_init__(self) -> None:
         if self.name in SPACES and self.name not in MB_TABLES:
-            raise ValueError(
+            raise InputError(
                 f"name: {self.name} is no space of the pipeline, whose phases shrink kernel, depth and expand ratio"
             )
         if is_path(self.name) != (self.file_md5 is not None):
-            raise ValueError("file_md5: goes with a path as name; both or none")
+            raise InputError("file_md5: goes with a path as name; both or none")
         self.build()
 
     def build(self) -> Space:
-        """The space itself. Raises ValueError that begins with the key, also for a file with another MD5."""
+        """The space itself. Raises InputError that begins with the key, also for a file with another MD5."""
         space = get_space(self.name, self.width_mult, self.resolutions)
         if self.file_md5 is not None and (found := files.md5(Path(self.name))) != self.file_md5:
-            raise ValueError(f"file_md5: {self.file_md5}: the MD5 of {self.name} is {found}")
+            raise InputError(f"file_md5: {self.file_md5}: the MD5 of {self.name} is {found}")
         return space

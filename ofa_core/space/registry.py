@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.base import RESOLUTIONS, Space, check_resolutions, check_width_mult
 from ofa_core.space.layers import Activation
 from ofa_core.space.mobile import FirstBlock, Head, MBTable, Stage, Stem
@@ -117,14 +118,14 @@ def is_path(name: str) -> bool:
 
 
 def read_table(path: str) -> MBTable:
-    """The table in a YAML file (docs/spaces.md). Raises ValueError, one line that names file, row and field."""
+    """The table in a YAML file (docs/spaces.md). Raises InputError, one line that names file, row and field."""
     from ofa_core.run.params import ParamsFile  # needs ruamel.yaml, which the shipped tables do not
 
     content = ParamsFile(path).content
     try:
         return MBTable.parse(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def get_space(
@@ -143,7 +144,7 @@ def get_space(
     choices: of every gene, to restrict the space to; see `Space.with_choices`. None: all.
     table: the table itself, as `Space.description` holds it. Then `name` is only a name, and no file is read.
 
-    Raises ValueError that names the argument.
+    Raises InputError that names the argument.
     """
     make = SPACES.get(name)
     try:
@@ -151,10 +152,10 @@ def get_space(
             make = MBTable.parse(table).space
         elif is_path(name):
             make = read_table(name).space
-    except ValueError as error:
-        raise ValueError(f"{'name' if table is None else 'table'}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{'name' if table is None else 'table'}: {error}") from None
     if make is None:
-        raise ValueError(f"name: {name!r} is not one of {', '.join(SPACES)}, nor a path with a slash or .yaml at its end")
+        raise InputError(f"name: {name!r} is not one of {', '.join(SPACES)}, nor a path with a slash or .yaml at its end")
     if width_mult is not None:
         check_width_mult(width_mult)
     if resolutions is not None:

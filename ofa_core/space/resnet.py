@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import RESOLUTIONS, Gene, Slot, Space
 from ofa_core.space.layers import Layer, make_divisible
@@ -92,7 +93,7 @@ class ResNetSpace(Space):
 
 
 def resnet50(name: str, width_mult: float | None = None, resolutions: Sequence[int] | None = None) -> ResNetSpace:
-    """The space at these resolutions in pixels (None: the published ones). Raises ValueError for a width multiplier."""
+    """The space at these resolutions in pixels (None: the published ones). Raises InputError for a width multiplier."""
     if width_mult is not None:
-        raise ValueError(f"width_mult: {name} has elastic widths and takes none")
+        raise InputError(f"width_mult: {name} has elastic widths and takes none")
     return ResNetSpace(name, tuple(RESOLUTIONS if resolutions is None else resolutions))

@@ -6,6 +6,7 @@ Searching for MobileNetV3 (Howard et al., 2019, https://arxiv.org/abs/1905.02244
 
 from dataclasses import dataclass
 
+from ofa_core.run.errors import InputError
 from ofa_core.space.layers import Activation, Layer, make_divisible
 
 BN_EPS = 1e-3
@@ -105,12 +106,12 @@ def stock_layers(family: str, width_mult: float, resolution: int, num_classes: i
     resolution: input resolution in pixels. total_stride: total stride of the last feature map. Below the published 32, the
     first blocks of stride 2 get stride 1, as is usual for small images. The stem keeps its stride.
 
-    Raises ValueError, naming the argument, for a value that is not supported.
+    Raises InputError, naming the argument, for a value that is not supported.
     """
     if family not in STOCK:
-        raise ValueError(f"family: {family!r} is not one of {', '.join(STOCK)}")
+        raise InputError(f"family: {family!r} is not one of {', '.join(STOCK)}")
     if total_stride not in (2, 4, 8, 16, 32):
-        raise ValueError(f"total_stride: {total_stride} is not one of 2, 4, 8, 16, 32")
+        raise InputError(f"total_stride: {total_stride} is not one of 2, 4, 8, 16, 32")
     stock, resolution_kept = STOCK[family], 6 - total_stride.bit_length()  # number of blocks that lose their stride
 
     def wide(width: int) -> int:

@@ -17,6 +17,7 @@ from ofa_core.nn.weights import load_full, load_network, load_ranges, load_weigh
 from ofa_core.quantization.fake import FakeQuantized
 from ofa_core.quantization.observe import observe
 from ofa_core.quantization.params import Quantization
+from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
 from ofa_core.space.arch import Arch
 from ofa_core.space.registry import get_space
@@ -125,7 +126,7 @@ def save_checked(
 ) -> float:
     """Writes a specialised network, with its ranges if it has any. Returns the score on val from `saved_score`.
 
-    origin: the super-network's description. Raises ValueError if the score is more than `max_change` off that in memory.
+    origin: the super-network's description. Raises InputError if the score is more than `max_change` off that in memory.
     """
     expected = evaluator.score(module, arch.r)
     if isinstance(module, FakeQuantized):
@@ -135,7 +136,7 @@ def save_checked(
         save_network(path, module, arch, origin)
     saved = saved_score(path, dataset, "val", threads)
     if abs(saved - expected) > max_change:
-        raise ValueError(
+        raise InputError(
             f"{path.name}: {evaluator.val.task.score_name} on val is {saved:.4f} as written, {expected:.4f} in memory"
         )
     return saved

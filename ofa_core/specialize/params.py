@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 from ofa_core.training.params import DistillWeight, Rate, Share, check_warmup
 
@@ -38,8 +39,8 @@ class SpecializeParams:
 
     def __post_init__(self) -> None:
         if self.teacher != "none" and not self.distill_weight:
-            raise ValueError(f"distill_weight: 0 ignores teacher {self.teacher}; for labels only, use teacher none")
+            raise InputError(f"distill_weight: 0 ignores teacher {self.teacher}; for labels only, use teacher none")
         if self.epochs:
             check_warmup(self.epochs, self.warmup_epochs)
         elif self.quantization != "post":
-            raise ValueError(f"quantization: {self.quantization} needs epochs to train for, not 0")
+            raise InputError(f"quantization: {self.quantization} needs epochs to train for, not 0")

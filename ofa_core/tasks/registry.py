@@ -1,5 +1,6 @@
 """The tasks by name."""
 
+from ofa_core.run.errors import InputError
 from ofa_core.tasks.classification import Classification
 from ofa_core.tasks.task import Task
 
@@ -8,7 +9,7 @@ TASKS: dict[str, Task] = {task.name: task for task in (Classification(),)}
 
 
 def get_task(name: str) -> Task:
-    """The task of that name. Raises ValueError, one line, that lists the known names."""
+    """The task of that name. Raises InputError, one line, that lists the known names."""
     if name not in TASKS:
-        raise ValueError(f"task: {name!r} is not one of {', '.join(TASKS)}")
+        raise InputError(f"task: {name!r} is not one of {', '.join(TASKS)}")
     return TASKS[name]

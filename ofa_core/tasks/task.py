@@ -80,7 +80,7 @@ class Task(ABC):
     # ------------------------------------------------------------------------------------------------------------ files
 
     def named(self, *values: np.ndarray) -> Outputs:
-        """A file's tensors by name. Raises ValueError if there are more or fewer than `outputs`."""
+        """A file's tensors by name. Raises InputError if there are more or fewer than `outputs`."""
         return dict(zip(self.outputs, values, strict=True))
 
     @abstractmethod

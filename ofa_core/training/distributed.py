@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
+from ofa_core.run.errors import InputError
+
 TIMEOUT = timedelta(minutes=30)
 """Longest wait for another rank. After that the run ends, and torchrun restarts it from the last checkpoint."""
 
@@ -80,11 +82,11 @@ ALONE = Group(0, 1, torch.device("cpu"))
 def joined(device: str) -> Iterator[Group]:
     """The group of this process, from torchrun's environment variables. The process leaves it at the end of the block.
 
-    device: auto (a GPU if there is one), cpu or cuda. Raises ValueError, naming the parameter, for cuda without a GPU.
+    device: auto (a GPU if there is one), cpu or cuda. Raises InputError, naming the parameter, for cuda without a GPU.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("training.device: cuda: torch sees no GPU here (a CPU build never sees one)")
+        raise InputError("training.device: cuda: torch sees no GPU here (a CPU build never sees one)")
     if device == "cpu" or not torch.cuda.is_available():
         chosen = torch.device("cpu")
     else:

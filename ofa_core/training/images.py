@@ -12,6 +12,7 @@ from ofa_core.images.packed import load_split
 from ofa_core.images.resize import resize
 from ofa_core.images.shards import Shards
 from ofa_core.nn.inputs import to_input
+from ofa_core.run.errors import InputError
 from ofa_core.tasks.registry import get_task
 
 AHEAD = 4
@@ -107,7 +108,7 @@ class TrainStream:
 
     def __init__(self, images: Images, batch_size: int, seed: list[int], rank: int = 0, size: int = 1) -> None:
         if len(images) < batch_size:
-            raise ValueError(f"training.batch_size: {batch_size} is more than the {len(images)} train images")
+            raise InputError(f"training.batch_size: {batch_size} is more than the {len(images)} train images")
         self.images, self.batch_size, self.seed, self.rank, self.share = images, batch_size, seed, rank, batch_size // size
         self.steps_per_epoch = len(images) // batch_size
         self._epoch, self._order = -1, np.empty(0, dtype=int)

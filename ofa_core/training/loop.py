@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ofa_core.nn.network import LayerModule
+from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
 from ofa_core.training.augment import augment
 from ofa_core.training.checkpoint import Progress, TrainingState
@@ -97,11 +98,11 @@ def train(
     A step's images are split into (processes * `shared.accumulate`) parts. Batch norms see one part at a time (ghost batch
     norm). Gradients are averaged over all parts, so it does not matter which process computes which.
     If a loss is not finite, or suddenly a multiple of earlier ones, training returns to the last checkpoint and goes on with
-    half the learning rate. Raises ValueError after more than `shared.max_rollbacks` of these, or if the batch cannot be
+    half the learning rate. Raises InputError after more than `shared.max_rollbacks` of these, or if the batch cannot be
     split into equal parts. SIGTERM writes a checkpoint and raises SystemExit.
     """
     if shared.batch_size % (part_count := group.size * shared.accumulate):
-        raise ValueError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
+        raise InputError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
     stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
     per_epoch = stream.steps_per_epoch
     total = schedule.steps(per_epoch)
@@ -255,7 +256,7 @@ def _roll_back(loss: float, state: TrainingState, most: int, phase: str, work: P
     """Returns to the last checkpoint and lowers the learning rate."""
     now = state.progress
     if now.rollbacks == most:
-        raise ValueError(f"{phase}: the loss is {loss:g} at step {now.step}, after {most} rollbacks; a smaller lr may help")
+        raise InputError(f"{phase}: the loss is {loss:g} at step {now.step}, after {most} rollbacks; a smaller lr may help")
     state.load(work)  # one is written before the first step
     state.progress.rate_factor, state.progress.rollbacks = now.rate_factor * ROLLBACK_FACTOR, now.rollbacks + 1
     state.progress.seconds = now.seconds

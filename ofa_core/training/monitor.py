@@ -6,6 +6,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ofa_core.run import paths
+from ofa_core.run.errors import InputError
 from ofa_core.training.checkpoint import Progress
 
 TENSORBOARD = paths.WORK / "tensorboard"
@@ -14,7 +15,7 @@ TENSORBOARD = paths.WORK / "tensorboard"
 class Live:
     """Shows the rows of a phase's history as they come. tensorboard: whether to write event files too.
 
-    Raises ValueError when TensorBoard is requested but not installed.
+    Raises InputError when TensorBoard is requested but not installed.
     """
 
     def __init__(self, phase: str, tensorboard: bool, folder: Path = TENSORBOARD) -> None:
@@ -39,5 +40,5 @@ def _writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ValueError("machine.tensorboard: true: TensorBoard is not installed here: pip install tensorboard") from None
+        raise InputError("machine.tensorboard: true: TensorBoard is not installed here: pip install tensorboard") from None
     return SummaryWriter(folder)

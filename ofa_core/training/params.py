@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
 from ofa_core.space.base import Space
 
@@ -71,9 +72,9 @@ class TrainingParams:
 
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size: {self.batch_size} cannot be cut into {self.accumulate} equal parts (accumulate)")
+            raise InputError(f"batch_size: {self.batch_size} cannot be cut into {self.accumulate} equal parts (accumulate)")
         if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
-            raise ValueError(f"crop_scale: {list(self.crop_scale)} is not ascending")
+            raise InputError(f"crop_scale: {list(self.crop_scale)} is not ascending")
 
     @property
     def crops(self) -> bool:
@@ -100,7 +101,7 @@ class TrainSupernetParams:
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
         if (self.init is None) != (self.init_md5 is None):
-            raise ValueError("init_md5: goes with init; both or none")
+            raise InputError("init_md5: goes with init; both or none")
 
 
 @section
@@ -116,7 +117,7 @@ class RoleParams:
 
     def __post_init__(self) -> None:
         if not self.labels + self.soft:
-            raise ValueError("labels: 0, and soft too: these sub-networks would learn nothing; leave out the role")
+            raise InputError("labels: 0, and soft too: these sub-networks would learn nothing; leave out the role")
 
 
 @section
@@ -157,34 +158,34 @@ class PhaseParams:
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
         if not self.roles:
-            raise ValueError("roles: empty; a step needs a sub-network")
+            raise InputError("roles: empty; a step needs a sub-network")
         for role, params in self.roles.items():
             if role != "middle" and params.subnets != 1:
-                raise ValueError(f"roles.{role}.subnets: {params.subnets}: there is only 1")
+                raise InputError(f"roles.{role}.subnets: {params.subnets}: there is only 1")
         self._check_teacher()
         if self.latency_ms is not None and (self.draw != "latency" or self.latency_ms[0] >= self.latency_ms[1]):
-            raise ValueError(f"latency_ms: {list(self.latency_ms)}: goes with draw: latency, the smaller one first")
+            raise InputError(f"latency_ms: {list(self.latency_ms)}: goes with draw: latency, the smaller one first")
         for field in CHOICES.values():
             values = getattr(self, field)
             if values is not None and list(values) != sorted(set(values)):
-                raise ValueError(f"{field}: {list(values)} is not ascending")
+                raise InputError(f"{field}: {list(values)} is not ascending")
 
     def _check_teacher(self) -> None:
         taught = [role for role, params in self.roles.items() if params.soft]
         if self.teacher == "none" and taught:
-            raise ValueError(f"roles.{taught[0]}.soft: {self.roles[taught[0]].soft}: teacher is none")
+            raise InputError(f"roles.{taught[0]}.soft: {self.roles[taught[0]].soft}: teacher is none")
         if self.teacher != "none" and not taught:
-            raise ValueError(f"teacher: {self.teacher}: has no pupil, for soft is 0 in all roles; none says so")
+            raise InputError(f"teacher: {self.teacher}: has no pupil, for soft is 0 in all roles; none says so")
         if self.teacher == "largest" and ("largest" not in self.roles or "largest" in taught):
-            raise ValueError("teacher: largest: needs the role largest, with soft 0: it cannot teach itself")
+            raise InputError("teacher: largest: needs the role largest, with soft 0: it cannot teach itself")
 
     def part(self, space: Space) -> Space:
-        """The part of the space that the phase samples. Raises ValueError, naming the key, for a choice that it lacks."""
+        """The part of the space that the phase samples. Raises InputError, naming the key, for a choice that it lacks."""
         try:
             return space.restrict({field: getattr(self, key) for field, key in CHOICES.items()})
-        except ValueError as error:
+        except InputError as error:
             field, _, rest = str(error).partition(":")
-            raise ValueError(f"{CHOICES[field]}:{rest}") from None
+            raise InputError(f"{CHOICES[field]}:{rest}") from None
 
 
 @section
@@ -206,14 +207,14 @@ class ShrinkParams:
             seen = {name}
             while phase.init != "full":
                 if phase.init in seen or phase.init not in self.phases:
-                    raise ValueError(f"phases.{name}.init: {phase.init} does not lead back to full")
+                    raise InputError(f"phases.{name}.init: {phase.init} does not lead back to full")
                 seen.add(phase.init)
                 phase = self.phases[phase.init]
         if self.last not in self.phases:
-            raise ValueError(f"last: {self.last} is not one of {', '.join(self.phases)}")
+            raise InputError(f"last: {self.last} is not one of {', '.join(self.phases)}")
 
 
 def check_warmup(epochs: float, warmup_epochs: float) -> None:
-    """Raises ValueError that names the key where the warm-up leaves nothing of the epochs."""
+    """Raises InputError that names the key where the warm-up leaves nothing of the epochs."""
     if warmup_epochs >= epochs:
-        raise ValueError(f"warmup_epochs: {warmup_epochs} is not less than epochs ({epochs})")
+        raise InputError(f"warmup_epochs: {warmup_epochs} is not less than epochs ({epochs})")

@@ -12,6 +12,7 @@ import numpy as np
 from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.sorting import sort_channels
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layer_sums import LayerSum
@@ -71,21 +72,21 @@ def phase_sampler(net: SuperNetwork, part: Space, phase: PhaseParams, draw: Draw
 
 
 def phase_draw(part: Space, phase: PhaseParams, latencies: Latencies | None, where: str, seed: int) -> Draw:
-    """How a phase draws middle sub-networks. latencies: for draw: latency. where: the phase's key, for errors (ValueError)."""
+    """How a phase draws middle sub-networks. latencies: for draw: latency. where: the phase's key, for errors (InputError)."""
     if phase.draw == "uniform":
         return part.sample
     assert latencies is not None
     try:
         return latency_draw(part, latencies, phase.latency_ms, seed)
-    except ValueError as error:
-        raise ValueError(f"{where}.{error}") from None
+    except InputError as error:
+        raise InputError(f"{where}.{error}") from None
 
 
 def read_latencies(path: Path, part: Space, num_classes: int) -> Latencies:
     """Latencies of a space's networks as sums of the times of their layers, from a table that build_latency_table wrote.
 
     Its corrections for whole networks are left out: they hardly change which network is near a latency.
-    Raises ValueError, one line, for another file, and for a layer that it lacks.
+    Raises InputError, one line, for another file, and for a layer that it lacks.
     """
     try:
         layers = files.read_json(path)["layers"]
@@ -93,7 +94,7 @@ def read_latencies(path: Path, part: Space, num_classes: int) -> Latencies:
         for resolution in part.resolutions:
             sums.tables(resolution)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: {error.args[0]}: not in this latency table") from None
+        raise InputError(f"{path}: {error.args[0]}: not in this latency table") from None
     return sums.of_codes
 
 
@@ -102,7 +103,7 @@ def latency_draw(part: Space, latencies: Latencies, bounds: tuple[float, float] 
 
     Uniform choices give hardly any network that is fast or slow. AttentiveNAS (https://arxiv.org/abs/2011.09011, section 4)
     draws a cost first, then a sub-network of this cost. Here it is one of those nearest to it in a pool of random ones of all
-    sizes. Raises ValueError, naming the key, if no network of the pool is within the bounds.
+    sizes. Raises InputError, naming the key, if no network of the pool is within the bounds.
     """
     rng = np.random.default_rng([seed, 4])
     codes, resolutions = part.leaning(POOL, rng), rng.choice(part.resolutions, POOL)
@@ -112,7 +113,7 @@ def latency_draw(part: Space, latencies: Latencies, bounds: tuple[float, float] 
     order = order[(logs[order] >= low) & (logs[order] <= high)]
     if not len(order):
         reachable = " to ".join(f"{value:.4g}" for value in np.exp([logs.min(), logs.max()]))
-        raise ValueError(f"latency_ms: no sub-network within {bounds} ms; there are {reachable}")
+        raise InputError(f"latency_ms: no sub-network within {bounds} ms; there are {reachable}")
     codes, resolutions, logs = codes[order], resolutions[order], logs[order]
 
     def draw(rng: np.random.Generator) -> Arch:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ofa_core.run import files
 from ofa_core.run.download import download
+from ofa_core.run.errors import InputError
 from ofa_core.space.netconfig import arch_of_config as arch_of_config
 
 
@@ -102,13 +103,13 @@ def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:
     url: a mirror: the address of the file, or of the folder if the network has several files.
 
     Returns the path of the file, or of the network's folder if it has several (net.config, run.config, init).
-    Raises ValueError for an unknown name, without a network connection, and if a checksum differs.
+    Raises InputError for an unknown name, without a network connection, and if a checksum differs.
     """
     row = PUBLISHED.get(name.replace("@", "-"))
     if row is None:
         close = sorted(known for known in PUBLISHED if name.lower()[:4] in known.lower()) or sorted(PUBLISHED)
         shown = ", ".join(close[:8]) + (f" and {len(close) - 8} more" if len(close) > 8 else "")
-        raise ValueError(f"name: {name!r} is not in the catalogue; known are {shown}")
+        raise InputError(f"name: {name!r} is not in the catalogue; known are {shown}")
     folder = Path(folder) / row.name if len(row.files) > 1 else Path(folder)
     for remote, local in row.files:
         path = folder / local
@@ -120,5 +121,5 @@ def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:
             found = files.sha256(path)
             if found != row.sha256:
                 path.unlink()
-                raise ValueError(f"{address}: SHA-256 {found} is not the published {row.sha256}; the file was deleted")
+                raise InputError(f"{address}: SHA-256 {found} is not the published {row.sha256}; the file was deleted")
     return folder if len(row.files) > 1 else folder / row.files[0][1]
