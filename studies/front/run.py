@@ -32,6 +32,8 @@ from ofa_core.quantization.params import Calibration
 from ofa_core.report.comparison import Conversion, baseline_files
 from ofa_core.run import files, paths
 from ofa_core.run.params import ParamsFile
+from ofa_core.runtime.device_record import device_name, host_device
+from ofa_core.runtime.host import time_in_turns
 from ofa_core.space.params import SpaceParams
 from ofa_core.tasks.registry import get_task
 from ofa_core.training.evaluation import Evaluator
@@ -51,6 +53,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "latency_draw": {"shrink.phases.all.draw": "latency"},
 }
 """What differs from the profile, by variant of the search."""
+ROUNDS = 7
+"""Rounds in which all files are timed."""
 POOL, SAME_LATENCY = 20_000, 0.05
 """Random networks are drawn from the fastest `SAME_LATENCY` of a pool's that are not slower than the chosen network."""
 
@@ -66,6 +70,7 @@ def main() -> None:
     run_all([(f"shrunk-{seed}", study.shrunk(seed)) for seed in SEEDS])
     ablations = [variant for variant in VARIANTS if variant != "searched"]
     run_all([(f"{variant}-{seed}", study.searched(variant, seed)) for variant in ablations for seed in SEEDS])
+    study.measure()
 
 
 def run_all(jobs: list[tuple[str, Callable[[str], dict[str, Any]]]]) -> None:
@@ -117,10 +122,9 @@ class Study:
             clone = self.clone(job, changes)
             self.run(clone, job, "dvc", "repro", "train_baselines")
             report = files.read_json(clone / paths.report("train_baselines"))["networks"][network]
-            net, model = load_layers(clone / paths.BASELINES / f"{network}.safetensors"), self.folder / f"models/{job}.tflite"
-            files.write_bytes(
-                model, baseline_files(net, load_split(clone / paths.DATASET, "train"), conversion(clone))["uint8"]
-            )
+            net = load_layers(clone / paths.BASELINES / f"{network}.safetensors")
+            model, train_images = self.folder / "models" / model_name(job), load_split(clone / paths.DATASET, "train")
+            files.write_bytes(model, baseline_files(net, train_images, conversion(clone))["uint8"])
             r = net.active[0].resolution
             found = {"lr": report["lr"], "val_top1": report["top1"], "float_test_top1": evaluator(clone, "test").score(net, r)}
             return {network: found | {"resolution": r} | right(model, clone, r)}
@@ -147,7 +151,7 @@ class Study:
     def exported(self, job: str, clone: Path, target: str) -> dict[str, Any]:
         """What is known of a target's network, and its answers on test."""
         chosen = files.read_json(clone / paths.chosen(target))
-        model = self.folder / f"models/{job}-{target}.tflite"
+        model = self.folder / "models" / model_name(job, target)
         shutil.copy(clone / paths.exported_file(target, "uint8"), model)
         found = {key: chosen[key] for key in ("arch", "budget_ms", "predicted_latency_ms")}
         found |= {"val_top1": files.read_json(clone / paths.report("specialize", target))["top1"]}
@@ -170,6 +174,12 @@ class Study:
             return found
 
         return evaluate
+
+    def measure(self) -> None:
+        """Writes the latency of every uint8 file, measured in turns. Nothing else may run meanwhile."""
+        contents = {path.name: path.read_bytes() for path in sorted((self.folder / "models").glob("*.tflite"))}
+        ms = time_in_turns(contents, rounds=ROUNDS)
+        files.write_json(RESULTS / "latency.json", {"device": device_name(host_device(threads=1)), "ms": ms})
 
     def clone(self, job: str, changes: dict[str, Any]) -> Path:
         """A clone of the last commit with the profile and these changes of it, keys dotted."""
@@ -197,6 +207,11 @@ class Study:
             subprocess.run(command, cwd=clone, stdout=log, stderr=subprocess.STDOUT, check=True)
 
 
+def model_name(job: str, target: str | None = None) -> str:
+    """The name of a job's uint8 file."""
+    return f"{job}.tflite" if target is None else f"{job}-{target}.tflite"
+
+
 def evaluator(clone: Path, split: str) -> Evaluator:
     """Evaluates on a split of a clone's images."""
     params, dataset = ParamsFile(clone / "params.yaml"), clone / paths.DATASET
@@ -219,7 +234,8 @@ def right(model: Path, clone: Path, resolution: int) -> dict[str, Any]:
     """Test top-1 of a uint8 file, and on which images it is right: packed bits in base 64."""
     test = load_split(clone / paths.DATASET, "test")
     found = correct(model, to_rgb(resize(test.images, resolution)), test.labels, get_task("classification"))
-    return {"test_top1": float(found.mean()), "correct": base64.b64encode(np.packbits(found).tobytes()).decode()}
+    bits = base64.b64encode(np.packbits(found).tobytes()).decode()
+    return {"test_top1": float(found.mean()), "images": len(found), "correct": bits}
 
 
 def draw_random(clone: Path, seed: int) -> None:

@@ -15,7 +15,8 @@ from ofa_core.quantization.fake import FakeQuantized, of_form
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.stock import stock_layers
 from ofa_core.tasks.registry import get_task
-from tests.convert.test_network import NETWORKS, conversion, make_network, normalised, random_images
+from tests.convert.test_network import NETWORKS, conversion, make_network, normalised, random_images, spread_logits
+from tests.networks import CLASSES, TINY, random_net
 
 TASK = get_task("classification")
 FAMILIES = [*NETWORKS, ("mobilenet_v2", 0.35, 32), ("mobilenet_v3_small", 0.35, 32)]
@@ -80,6 +81,27 @@ def test_channels_without_weights_have_the_converters_least_scale():
     images = random_images(8, 20)
     ranges = calibrate(network, images, "minmax", "composed")
     check_scales(compare_scales(convert_integer(network, ranges), FakeQuantized(network, ranges)))
+
+
+@pytest.mark.parametrize("pick", ["smallest", "sample", "largest"])
+def test_networks_of_elastic_width_are_cut_out_and_quantised(pick):
+    """Narrow layers are slices of the super-network's, and the file has the slices' scales and answers."""
+    space = TINY["elastic_width"]
+    arch = space.sample(np.random.default_rng(1)) if pick == "sample" else getattr(space, pick)(20)
+    supernet = random_net(space)
+    supernet.set_active(arch)
+    images = random_images(64, arch.r)
+    recalibrate(supernet, [normalised(images)])
+    network = supernet.extract(arch).eval()
+    spread_logits(network, images)
+    assert [layer.out for layer in network.active] == [layer.out for layer in space.layers(arch, CLASSES)]
+    ranges = calibrate(network, images, "minmax", "composed")
+    content = convert_integer(network, ranges)
+    simulation = FakeQuantized(network, ranges).eval()
+    check_scales(compare_scales(content, simulation))
+    assert TFLiteModel(content).predict(images).shape == (64, CLASSES)
+    for agreed in compare_simulation(simulation, content, images, TASK).values():
+        assert agreed["same_top1"] > 0.7
 
 
 @pytest.mark.parametrize("form", ["composed", "fused"])

@@ -43,14 +43,18 @@ def make_network(name, width_mult, resolution, seed=0, classes=10):
             if isinstance(module, BatchNorm):
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 module.bias.uniform_(-0.3, 0.3, generator=generator)
-        recalibrate(network, [normalised(random_images(16, resolution))])
-        classifier = network.parts["classifier"]
-        logits = network(normalised(random_images(16, resolution)))  # (16, classes)
-        centre = logits.mean(0)
-        spread = 2 * (logits - centre).std()
-        classifier.weight /= spread
-        classifier.bias -= centre / spread
+    recalibrate(network, [normalised(random_images(16, resolution))])
+    spread_logits(network, random_images(16, resolution))
     return network
+
+
+def spread_logits(network, images):
+    """Scales the classifier, so that logits differ between images and between classes."""
+    with torch.no_grad():
+        logits = network(normalised(images))  # (n, classes)
+        centre, spread = logits.mean(0), 2 * (logits - logits.mean(0)).std()
+        network.parts["classifier"].weight /= spread
+        network.parts["classifier"].bias -= centre / spread
 
 
 def conversion(**changes):
