@@ -52,7 +52,9 @@ class TFNetwork(tf.Module):
         self.outputs, self.named = output_points(layers, outputs), bool(outputs)
         first = layers[0]
         self.input_shape = (1, first.inp) if first.kind == "linear" else (1, first.resolution, first.resolution, first.inp)
-        self.function = tf.function(self._forward, input_signature=[tf.TensorSpec(self.input_shape, tf.float32, name=IMAGE)])
+        image = tf.TensorSpec(self.input_shape, tf.float32, name=IMAGE)
+        # No autograph: there is nothing for it to convert, and it would wrap our errors in its own.
+        self.function = tf.function(self._forward, input_signature=[image], autograph=False)
         self.concrete = self.function.get_concrete_function()
 
     def _forward(self, image: Any) -> dict[str, Any]:
