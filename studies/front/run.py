@@ -50,6 +50,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "searched": {},
     "predictor_only": {"search.candidates": 1},  # the search's best, unmeasured
     "random": {},  # a random network of the same latency instead of the chosen one
+    "shrunk_teacher": {"specialize.teacher": "shrunk"},
     "latency_draw": {"shrink.phases.all.draw": "latency"},
 }
 """What differs from the profile, by variant of the search."""

@@ -16,7 +16,7 @@ from ofa_core.space.params import SpaceParams
 from ofa_core.training.params import ShrinkParams, TrainingParams, TrainSupernetParams
 from tests.conftest import REPO
 
-PROFILES = [*sorted(path.relative_to(REPO) for path in (REPO / "params").glob("*.yaml")), Path("studies/baselines/params.yaml")]
+PROFILES = [*sorted(path.relative_to(REPO) for path in (REPO / "params").glob("*.yaml")), Path("studies/front/params.yaml")]
 
 
 @pytest.fixture
@@ -138,8 +138,8 @@ def test_what_is_overwritten_is_told(repository: Path, capsys: pytest.CaptureFix
 
 def test_another_file(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Path("params.yaml").read_bytes()
-    code, out = ofa(capsys, "profile", "studies/baselines/params.yaml", "--out", "new/mine.yaml")
-    assert (code, out) == (0, "new/mine.yaml: written from studies/baselines/params.yaml\n")
+    code, out = ofa(capsys, "profile", "studies/front/params.yaml", "--out", "new/mine.yaml")
+    assert (code, out) == (0, "new/mine.yaml: written from studies/front/params.yaml\n")
     assert Path("new/mine.yaml").read_text().startswith("# yaml-language-server: $schema=../docs/params.schema.json\n")
     check("new/mine.yaml")
     assert Path("params.yaml").read_bytes() == before
@@ -184,7 +184,7 @@ def test_mistakes_write_nothing(
 
 def test_unknown_names(repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert ofa(capsys, "profile", "cifar")[1].startswith(
-        "error: cifar: no such profile; there are baselines, ci, cifar10, default,"
+        "error: cifar: no such profile; there are ci, cifar10, default, fashion_mnist_gpu,"
     )
     assert ofa(capsys, "profile") == (2, "error: name: missing; `ofa profile --list` shows the profiles\n")
     (repository / "elsewhere").mkdir()
@@ -194,7 +194,7 @@ def test_unknown_names(repository: Path, capsys: pytest.CaptureFixture[str], mon
 
 def test_check_knows_profiles_from_what_the_pipeline_reads(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ofa(capsys, "check", "params/ci.yaml") == (0, "params/ci.yaml: OK, as a profile\n")
-    assert ofa(capsys, "check", "studies/baselines/params.yaml")[1].endswith("OK, as a profile\n")
+    assert ofa(capsys, "check", "studies/front/params.yaml")[1].endswith("OK, as a profile\n")
     assert ofa(capsys, "check") == (0, "params.yaml: OK\n")
     # Stages need complete files, here or next to another dvc.yaml. The default must be one too.
     for path in (Path("params.yaml"), Path("other/params.yaml"), DEFAULT):
