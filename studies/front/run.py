@@ -48,12 +48,14 @@ SWEPT = ("v2_0.25", "v3_small_0.5", "smallest", "middle")
 """Networks for which learning rates are tried, with seed 0. A network at a lower resolution has the rate of its original."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "searched": {},
-    "predictor_only": {"search.candidates": 1},  # the search's best, unmeasured
     "random": {},  # a random network of the same latency instead of the chosen one
+    "predictor_only": {"search.candidates": 1},  # the search's best, unmeasured
     "shrunk_teacher": {"specialize.teacher": "shrunk"},
     "latency_draw": {"shrink.phases.all.draw": "latency"},
 }
 """What differs from the profile, by variant of the search."""
+SUPERNET_EPOCHS = 1.5
+"""What a sub-network is trained for alone, to compare it with itself inside the super-network."""
 ROUNDS = 7
 """Rounds in which all files are timed."""
 POOL, SAME_LATENCY = 20_000, 0.05
@@ -117,6 +119,8 @@ class Study:
         def train(job: str) -> dict[str, Any]:
             tried = files.read_json(RESULTS / "sweep.json")[network.split("_r2")[0]]
             changes: dict[str, Any] = {"seed": seed, "train_baselines.lrs": [float(max(tried, key=lambda lr: tried[lr]))]}
+            if network in self.profile["train_baselines"]["subnets"]:
+                changes["train_baselines.epochs"] = SUPERNET_EPOCHS
             for key in ("networks", "subnets"):
                 known = self.profile["train_baselines"][key]
                 changes[f"train_baselines.{key}"] = {name: known[name] for name in known if name == network}
@@ -177,10 +181,12 @@ class Study:
         return evaluate
 
     def measure(self) -> None:
-        """Writes the latency of every uint8 file, measured in turns. Nothing else may run meanwhile."""
-        contents = {path.name: path.read_bytes() for path in sorted((self.folder / "models").glob("*.tflite"))}
-        ms = time_in_turns(contents, rounds=ROUNDS)
-        files.write_json(RESULTS / "latency.json", {"device": device_name(host_device(threads=1)), "ms": ms})
+        """Adds latencies of uint8 files that have none, measured in turns. Nothing else may run meanwhile."""
+        path, device = RESULTS / "latency.json", device_name(host_device(threads=1))
+        known = files.read_json(path)["ms"] if path.exists() else {}
+        found = sorted((self.folder / "models").glob("*.tflite"))
+        new = time_in_turns({model.name: model.read_bytes() for model in found if model.name not in known}, rounds=ROUNDS)
+        files.write_json(path, {"device": device, "ms": known | new})
 
     def clone(self, job: str, changes: dict[str, Any]) -> Path:
         """A clone of the last commit with the profile and these changes of it, keys dotted."""
