@@ -55,7 +55,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """What differs from the profile, by variant of the search."""
 SUPERNET_EPOCHS = 1.5
-"""What a sub-network is trained for alone, to compare it with itself inside the super-network."""
+"""What a sub-network is trained for alone, to compare it with itself inside the super-network..."""
+SHORT = "_short"
+"""...and the end of the name of such a job."""
 ROUNDS = 7
 """Rounds in which all files are timed."""
 POOL, SAME_LATENCY = 20_000, 0.05
@@ -68,11 +70,13 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("build/front"))
     study = Study(parser.parse_args().folder.resolve())
     run_all([("sweep", study.sweep), *[(f"searched-{seed}", study.searched("searched", seed)) for seed in SEEDS]])
-    alone = [name for key in ("networks", "subnets") for name in study.profile["train_baselines"][key]]
-    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in alone])
+    stock, subnets = (list(study.profile["train_baselines"][key]) for key in ("networks", "subnets"))
+    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in stock])
     run_all([(f"shrunk-{seed}", study.shrunk(seed)) for seed in SEEDS])
-    ablations = [variant for variant in VARIANTS if variant != "searched"]
-    run_all([(f"{variant}-{seed}", study.searched(variant, seed)) for variant in ablations for seed in SEEDS])
+    run_all([(f"{name}{SHORT}-{seed}", study.alone(name, seed, SUPERNET_EPOCHS)) for seed in SEEDS for name in subnets])
+    for variant in VARIANTS:
+        run_all([(f"{variant}-{seed}", study.searched(variant, seed)) for seed in SEEDS])
+    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in subnets])
     study.measure()
 
 
@@ -113,14 +117,17 @@ class Study:
         found = files.read_json(clone / paths.report("train_baselines"))["networks"]
         return {name: {f"{tried['lr']:g}": tried["top1"] for tried in result["sweep"]} for name, result in found.items()}
 
-    def alone(self, network: str, seed: int) -> Callable[[str], dict[str, Any]]:
-        """The job that trains a stock network or a sub-network alone, with the learning rate that was best on val."""
+    def alone(self, network: str, seed: int, epochs: float | None = None) -> Callable[[str], dict[str, Any]]:
+        """The job that trains a stock network or a sub-network alone, with the learning rate that was best on val.
+
+        epochs: default: those of the profile.
+        """
 
         def train(job: str) -> dict[str, Any]:
             tried = files.read_json(RESULTS / "sweep.json")[network.split("_r2")[0]]
             changes: dict[str, Any] = {"seed": seed, "train_baselines.lrs": [float(max(tried, key=lambda lr: tried[lr]))]}
-            if network in self.profile["train_baselines"]["subnets"]:
-                changes["train_baselines.epochs"] = SUPERNET_EPOCHS
+            if epochs is not None:
+                changes["train_baselines.epochs"] = epochs
             for key in ("networks", "subnets"):
                 known = self.profile["train_baselines"][key]
                 changes[f"train_baselines.{key}"] = {name: known[name] for name in known if name == network}

@@ -14,7 +14,7 @@ from ofa_core.report.intervals import paired_interval
 from ofa_core.report.plots import plot_pareto
 from ofa_core.run import files
 from ofa_core.run.params import ParamsFile
-from studies.front.run import HERE, PROFILE, RESULTS, SEEDS, VARIANTS, model_name
+from studies.front.run import HERE, PROFILE, RESULTS, SEEDS, SHORT, VARIANTS, model_name
 
 
 class Trained(NamedTuple):
@@ -56,6 +56,11 @@ def read(job: str, name: str, target: bool) -> Trained:
     return Trained(np.stack(correct).astype(bool), np.array([row["val_top1"] for row in rows]), latencies)
 
 
+def finished(job: str) -> bool:
+    """Whether a job has results with all seeds."""
+    return all((RESULTS / f"{job}-{seed}.json").exists() for seed in SEEDS)
+
+
 def difference(better: Trained, worse: Trained) -> dict[str, float]:
     """How many points `better` is above `worse`, and the ends of the interval."""
     found = paired_interval(better.correct, worse.correct)
@@ -79,7 +84,7 @@ def ablation(searched: dict[str, Trained]) -> pd.DataFrame:
     """Each variant's networks, and how many points the searched ones are above them."""
     rows = []
     for variant in VARIANTS:
-        if variant != "searched" and (RESULTS / f"{variant}-{SEEDS[-1]}.json").exists():
+        if variant != "searched" and finished(variant):
             for target, net in searched.items():
                 other = read(variant, target, target=True)
                 rows.append({"variant": variant, "target": target} | other.row() | difference(net, other))
@@ -91,7 +96,7 @@ def shrinking(names: list[str]) -> pd.DataFrame:
     rows = []
     for name in names:
         inside = [files.read_json(RESULTS / f"shrunk-{seed}.json")[name] for seed in SEEDS]
-        alone = [files.read_json(RESULTS / f"{name}-{seed}.json")[name] for seed in SEEDS]
+        alone = [files.read_json(RESULTS / f"{name}{SHORT}-{seed}.json")[name] for seed in SEEDS]
         for split, key in (("val", "val_top1"), ("test", "float_test_top1")):
             values = [100 * np.array([row[key] for row in found]) for found in (inside, alone)]
             apart = values[1] - values[0]
@@ -106,7 +111,7 @@ def main() -> None:
     targets = [target for target in files.read_json(RESULTS / f"searched-{SEEDS[0]}.json")]
     searched = {target: read("searched", target, target=True) for target in targets}
     stock = {name: read(name, name, target=False) for name in profile["networks"]}
-    alone = {name: read(name, name, target=False) for name in profile["subnets"]}
+    alone = {name: read(name, name, target=False) for name in profile["subnets"] if finished(name)}
     families = dict.fromkeys(searched, "searched") | {name: value["family"] for name, value in profile["networks"].items()}
     families |= dict.fromkeys(alone, "alone")
     networks = pd.DataFrame(
@@ -116,7 +121,7 @@ def main() -> None:
         "networks": networks,
         "comparison": comparison(searched, stock | alone),
         "ablation": ablation(searched),
-        "shrinking": shrinking(list(alone)),
+        "shrinking": shrinking(list(profile["subnets"])),
     }
     for name, table in tables.items():
         files.write_bytes(HERE / f"{name}.csv", table.to_csv(index=False, float_format="%.4g").encode())
