@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ofa_core.latency import LatencyTable
+from ofa_core.latency.params import AndroidParams, DeviceParams
 from ofa_core.runtime.device_record import differences, host_device
 from ofa_core.runtime.timing import Timing
 from ofa_core.space.arch import Arch
@@ -109,6 +110,18 @@ def test_factors_multiply_the_layers_of_their_group(small_table, tmp_path):
     assert LatencyTable.load(tmp_path / "a.json") == heavier
 
 
+def test_terms_for_a_search_add_up_to_the_prediction(small_table):
+    space, archs, table = small_table
+    table = replace(table, factors={"head": 2.0})
+    for arch in archs[:20]:
+        terms, constant = table.slot_tables(space, arch.r)
+        [code], _ = space.encode([arch])
+        names = {layer.name for layer in space.layers(arch, 10)}
+        slots = zip(space.slots, terms, strict=True)
+        total = constant + sum(term[tuple(code[list(slot.genes)])] for slot, term in slots if slot.name in names)
+        assert total == pytest.approx(table.predict(space, arch), rel=1e-12)
+
+
 def test_a_missing_layer_is_named_and_hurts_only_networks_that_use_it(small_table):
     space, archs, table = small_table
     key = next(layer.key for layer in space.layers(space.largest(32), 10) if layer.name == "block_3")
@@ -154,3 +167,29 @@ def test_device_records_are_compared_without_the_date():
     assert device["cpu"]
     assert differences(device | {"date": "2020-01-01"}, device) == []
     assert differences(device, device | {"threads": 2}) == ["threads: 1, 2"]
+
+
+DEVICE = DeviceParams(
+    kind="host", android=None, source="measure", file=None, file_md5=None, dtype="uint8", resolutions=None, threads=1,
+    cores=None, instances=3, max_error=0.02, milliseconds=50, networks=4,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "file"}, "file: source is file"),
+        ({"source": "file", "file": "a.json"}, "file: source is file"),
+        ({"source": "file", "file_md5": "0" * 32}, "file: source is file"),
+        ({"file": "a.json", "file_md5": "0" * 32}, "file: source is measure"),
+        ({"kind": "android"}, "android: kind is android"),
+        ({"android": AndroidParams(binary="benchmark_model", serial=None)}, "android: kind is host"),
+        ({"networks": 1}, "networks: 1 is not 0, or 4 and more"),
+        ({"networks": 3}, "networks: 3 is not 0, or 4 and more"),
+    ],
+)
+def test_contradictions_of_a_device_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(DEVICE, **changes)
+    assert replace(DEVICE, networks=0).networks == 0
+    assert replace(DEVICE, source="file", file="a.json", file_md5="0" * 32).file == "a.json"

@@ -15,7 +15,7 @@ from ofa_core.runtime.device_record import host_device
 from ofa_core.runtime.host import HostDevice, time_model
 from ofa_core.runtime.sampling import measure
 from ofa_core.runtime.tflite import make_interpreter
-from ofa_core.runtime.timing import Timing, standard_error
+from ofa_core.runtime.timing import Timing, standard_error, summary
 from ofa_core.space.layer_sums import distinct_layers
 from ofa_core.space.registry import get_space
 from tests.conftest import shared_data
@@ -177,6 +177,11 @@ def test_standard_error_of_the_median():
     assert standard_error(list(values)) == pytest.approx(1.2533 * 0.05 / 20, rel=0.2)
     assert standard_error([1.0]) == float("inf")
     assert standard_error([0.0001, 0.0002, 0.0003]) == 0
+
+
+def test_the_time_of_a_file_is_the_median_of_its_instances():
+    assert summary([3.0, 1.0, 1.2, 9.0, 1.1]) == Timing(count=5, median_ms=1.2, spread_ms=8.0)
+    assert summary([2.0, 1.0, 10.0, 3.0]) == Timing(count=4, median_ms=2.5, spread_ms=9.0)
 
 
 def test_another_runtime_warns_and_another_machine_stops(capsys):

@@ -15,6 +15,7 @@ from ofa_core.predictor.accuracy_table import Accuracies
 from ofa_core.predictor.features import encode_features, present_genes
 from ofa_core.predictor.fitting import check, fit_predictors
 from ofa_core.predictor.gaussian_process import GaussianProcess, _negative_log_likelihood
+from ofa_core.predictor.intervals import Calibration
 from ofa_core.predictor.quality import prediction_quality
 from ofa_core.run import files
 from ofa_core.space.arch import Arch
@@ -70,8 +71,73 @@ def test_intervals_are_right_for_weak_and_strong_networks(measured: tuple[list[A
     inside = ((low <= top1[test]) & (top1[test] <= high))[np.argsort((low + high) / 2)]
     for part in np.array_split(inside, 3):
         assert 0.85 < part.mean() < 0.95
+    codes, resolutions = predictor.space.encode([archs[i] for i in test])
+    errors = (low + high) / 2 - top1[test]
+    assert 0.9 < np.sqrt(((errors / predictor.uncertainty_codes(codes, resolutions)) ** 2).mean()) < 1.15
     with pytest.raises(ValueError, match=r"coverage: 1\.5"):
         predictor.interval(archs[:1], 1.5)
+
+
+@pytest.mark.parametrize(("coverage", "rank"), [(0.01, 1), (0.85, 17), (0.86, 18), (0.9, 18), (0.95, 19), (0.99, 19)])
+def test_the_half_width_is_the_score_of_the_conformal_rank(coverage: float, rank: int) -> None:
+    """Rank ceil((n + 1) * coverage) of n = 19 scores: a new score is equally likely in each of the 20 gaps between them."""
+    calibration = Calibration(np.zeros(3), np.zeros(2), np.ones(2), np.arange(1.0, 20.0))
+    assert calibration.half_width(np.array([0.7]), np.array([0.01]), coverage) == pytest.approx(0.01 * rank)
+
+
+def test_fitted_parameters_widen_intervals_by_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    mean, deviation = rng.uniform(0.6, 0.8, 80), rng.uniform(0.001, 0.002, 80)
+    data = mean, deviation, deviation * rng.standard_normal(80)
+    widths = {count: Calibration.fit(*data, count).half_width(mean, deviation, 0.9) for count in (0, 10, 37, 60)}
+    for count, free in ((10, 67), (37, 40), (60, 40)):  # three more for the scale; at least half of the observations are free
+        np.testing.assert_allclose(widths[count] / widths[0], np.sqrt(77 / free))
+
+
+def test_the_scale_of_errors_is_the_most_likely_under_its_prior() -> None:
+    """Written out: the gradient of the likelihood of normal errors, and of a prior worth five observations, is zero."""
+    rng = np.random.default_rng(0)
+    mean, deviation = rng.normal(0.7, 0.02, 400), np.exp(rng.normal(-6, 0.3, 400))
+    residual = deviation * np.exp(-0.5 * (mean - 0.7) / 0.02) * rng.standard_normal(400)
+    found = Calibration.fit(mean, deviation, residual)
+    values = np.stack([mean, np.log(deviation)], axis=1)
+    features = np.column_stack([np.ones(400), ((values - values.mean(0)) / values.std(0)).clip(-2.5, 2.5)])
+    scale = deviation * np.exp(features @ found.coefficients)
+    np.testing.assert_allclose(found.scale(mean, deviation), scale)
+    np.testing.assert_allclose(features.T @ (1 - (residual / scale) ** 2) + 5 * found.coefficients, 0, atol=0.01)
+    assert found.coefficients[1] == pytest.approx(-0.5, abs=0.1)
+
+
+def test_cross_entropy_is_turned_into_top1_by_a_line(measured: tuple[list[Arch], np.ndarray]) -> None:
+    """If a line turns one into the other, predictions are the same. Intervals are wider by the line's two parameters."""
+    archs, top1, space = measured[0][:60], measured[1][:60], get_space("ofa_mbv3", 1.0)
+    direct, learned = (AccuracyPredictor.fit(space, archs, top1, cross_entropy=x) for x in (None, 2.5 - 2 * top1))
+    unseen = measured[0][60:90]
+    np.testing.assert_allclose(learned.predict(unseen), direct.predict(unseen), atol=1e-4)
+    free = 60 - 13 - 3  # 13 hyperparameters, 3 parameters of the scale
+    widths = [np.subtract(*predictor.interval(unseen)) for predictor in (direct, learned)]
+    np.testing.assert_allclose(widths[1] / widths[0], np.sqrt(free / (free - 2)), rtol=5e-3)
+
+
+def test_cross_entropy_sees_through_the_noise_of_top1(measured: tuple[list[Arch], np.ndarray]) -> None:
+    """Top-1 with the noise of 2,000 images: predictions are nearer to the true values, and intervals hold measured ones."""
+    archs, top1 = measured
+    noisy = top1 + np.random.default_rng(0).normal(0, 0.01, len(top1))
+    fit = {"cross entropy": 2.5 - 2 * top1[:150], "top1": None}
+    errors, space = {}, get_space("ofa_mbv3", 1.0)
+    for name, cross_entropy in fit.items():
+        predictor = AccuracyPredictor.fit(space, archs[:150], noisy[:150], cross_entropy=cross_entropy)
+        errors[name] = prediction_quality(predictor.predict(archs[150:]), top1[150:])["rmse_points"]
+        low, high = predictor.interval(archs[150:], 0.9)
+        assert 0.86 < ((low <= noisy[150:]) & (noisy[150:] <= high)).mean() < 0.94
+    assert errors["cross entropy"] < 0.75 * errors["top1"]
+
+
+def test_quality_by_hand() -> None:
+    found = prediction_quality(np.array([0.5, 0.6, 0.7, 0.65]), np.array([0.5, 0.62, 0.62, 0.7]))
+    assert found["rmse_points"] == pytest.approx(100 * np.sqrt((0.02**2 + 0.08**2 + 0.05**2) / 4))
+    assert found["kendall_tau"] == pytest.approx((4 - 1) / np.sqrt(6 * 5))  # six pairs; one is measured equal
+    assert found["pairwise_accuracy"] == pytest.approx(4 / 5)
 
 
 def test_resolutions_beyond_the_training_data() -> None:
@@ -273,6 +339,7 @@ def test_leave_one_out_of_all_architectures(measured: tuple[list[Arch], np.ndarr
         assert quality["kendall_tau"] > 0.7
         found.append(quality["rmse_points"])
         unseen.append(prediction_quality(predictor.predict(archs[1000:]), top1[1000:])["rmse_points"])
+        assert quality["interval_points"] == pytest.approx(100 * np.median(predictor.leave_one_out(0.9)[1]))
         inside.append(quality["interval_points"])
     assert 0.7 * np.mean(unseen) < np.mean(found) < np.mean(unseen)
     assert np.mean(unseen) < np.mean(inside) < 2.5 * np.mean(unseen)

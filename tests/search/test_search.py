@@ -184,7 +184,7 @@ def test_linear_slopes() -> None:
 
 
 def small_case(**milliseconds: Callable[[Layer], float]) -> tuple[Space, AccuracyPredictor, dict[str, LatencyTable]]:
-    """A small space, a predictor that rates large networks higher, and a table for each device."""
+    """A small space, a predictor that rates large networks higher, and a corrected table for each device."""
     space = get_space("ofa_small_k7", resolutions=(20, 28))
     rng = np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(60)]
@@ -193,10 +193,11 @@ def small_case(**milliseconds: Callable[[Layer], float]) -> tuple[Space, Accurac
     layers = distinct_layers(space, space.resolutions, 10)
     tables = {
         device: LatencyTable(
-            {"kind": device}, "uint8", space.resolutions, 10, layers={layer.key: Timing(1, of(layer), 0.0) for layer in layers}
+            {"kind": device}, "uint8", space.resolutions, 10, scale=1.25, overhead_ms=0.01, factors={"head": 1.5},
+            layers={layer.key: Timing(1, of(layer), 0.0) for layer in layers},
         )
         for device, of in milliseconds.items()
-    }
+    }  # fmt: skip
     return space, predictor, tables
 
 

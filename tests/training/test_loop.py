@@ -1,12 +1,14 @@
 """Training on real images: schedule, streams, phases, repeatability, resuming, evaluation and files."""
 
 import itertools
+import zlib
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,15 +21,29 @@ from ofa_core.space.registry import get_space
 from ofa_core.specialize.fine_tuning import saved_score
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import Progress
+from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.ema import MovingAverage
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images, TrainStream
-from ofa_core.training.loop import Schedule, Validation
-from ofa_core.training.metrics import at_extremes
+from ofa_core.training.loop import Schedule, Validation, always
+from ofa_core.training.metrics import at_extremes, cost, supernet_metrics, write_history
 from ofa_core.training.monitor import Live
+from ofa_core.training.objective import Subnet
 from ofa_core.training.shrinking import corners, full_part, latency_draw, phase_objective, sort_for_phase
 from tests.conftest import shared_data
-from tests.small_training import PHASE, RARELY, SANDWICH, SCHEDULE, SHARED, SPACE, fresh, phase_of, state_bytes, train_supernet
+from tests.small_training import (
+    LABELS,
+    PHASE,
+    RARELY,
+    SANDWICH,
+    SCHEDULE,
+    SHARED,
+    SPACE,
+    fresh,
+    phase_of,
+    state_bytes,
+    train_supernet,
+)
 
 
 def test_schedule() -> None:
@@ -38,6 +54,23 @@ def test_schedule() -> None:
     assert rates[5] == pytest.approx(0.4)
     assert all(a > b for a, b in itertools.pairwise(rates[5:]))
     assert 0 < rates[-1] < 0.01
+    ending = Schedule(epochs=2, warmup_epochs=0.4, lr=0.4, final=0.25)  # 4 steps, then 16 from 0.4 towards 0.1
+    assert [ending.rate(step, 10) for step in (3, 4, 12, 20)] == pytest.approx([0.4, 0.4, 0.25, 0.1])
+    assert Schedule(epochs=0.01, warmup_epochs=0, lr=0.4).steps(10) == 1
+
+
+def test_a_step_is_nesterovs_with_decay_of_matrices_only(dataset: Path, tmp_path: Path) -> None:
+    images, net, plain = Images(dataset, "train"), fresh(), fresh().train()
+    shared = replace(SHARED, momentum=0.5, weight_decay=0.1, dropout=0.0)
+    train_supernet(net, images, tmp_path, always(net), Schedule(epochs=0.1, warmup_epochs=0, lr=0.2), shared)
+    stream = TrainStream(images, 32, [0, zlib.crc32(b"demo")])
+    loop._gradients(plain, [Subnet(plain.active)], LABELS, stream, 0, shared, ALONE)
+    for after, before in zip(net.parameters(), plain.parameters(), strict=True):
+        if before.grad is None:  # not used in this step
+            assert torch.equal(after, before)
+        else:  # a first step with momentum m goes 1 + m times as far
+            decayed = before.grad + 0.1 * before * (before.dim() > 1)
+            torch.testing.assert_close(after, before - 0.2 * 1.5 * decayed)
 
 
 def test_every_epoch_is_a_permutation(dataset: Path) -> None:
@@ -233,14 +266,43 @@ def test_bfloat16_learns(dataset: Path, tmp_path: Path) -> None:
     assert {value.dtype for value in net.parameters()} == {torch.float32}
 
 
+def test_rows_are_means_of_the_steps_since_the_last(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {}
+    for steps in (1, 4):
+        monkeypatch.setattr(loop, "HISTORY_STEPS", steps)
+        found[steps] = train_supernet(fresh(), Images(dataset, "train"), tmp_path / str(steps), machine=RARELY).history
+    each = [row["loss"] for row in found[1]]
+    assert [row["loss"] for row in found[4]] == pytest.approx([np.mean(each[:4]), np.mean(each[4:8]), np.mean(each[8:])])
+    assert [(row["step"], row["epoch"]) for row in found[4]] == [(4, 0.4), (8, 0.8), (10, 1.0)]
+    write_history(tmp_path / "history.csv", found[4])
+    written = pd.read_csv(tmp_path / "history.csv")
+    assert list(written) == ["step", "epoch", "lr", "loss"]
+    assert written["loss"].tolist() == pytest.approx([row["loss"] for row in found[4]], rel=1e-5)
+
+
+def test_reported_are_the_largest_and_the_lowest_sub_network(dataset: Path) -> None:
+    net, evaluator = fresh(), Evaluator(Images(dataset, "train"), Images(dataset, "val"), 64, seed=0)
+    archs = at_extremes(corners(SPACE), SPACE.resolutions)
+    scores = {name: evaluator.subnet_score(net, arch) for name, arch in archs.items()}
+    assert len(set(scores.values())) > 2
+    progress = Progress(step=7, history=[{"step": 5, "loss": 3.0}, {"step": 7, "loss": 2.0}], seconds=1800.0)
+    found = supernet_metrics(net, evaluator, archs, progress, Group(0, 4, torch.device("cpu")))
+    assert found == {
+        "top1": scores["largest_r24"], "lowest_top1": min(scores.values()), "loss": 2.0, "split": "val", "subnets_top1": scores,
+        "steps": 7, "cpu_core_hours": 2.0 * torch.get_num_threads(),
+    }  # fmt: skip
+    assert cost(1800.0, Group(0, 4, torch.device("cuda"))) == {"gpu_hours": 2.0}
+
+
 def test_a_line_an_epoch(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schedule = replace(SCHEDULE, epochs=1.5)
-    train_supernet(fresh(), Images(dataset, "train"), tmp_path, schedule=schedule, machine=RARELY)
+    history = train_supernet(fresh(), Images(dataset, "train"), tmp_path, schedule=schedule, machine=RARELY).history
     lines = [line for line in capsys.readouterr().out.splitlines() if "loss" in line]
     assert [line.partition(", loss")[0] for line in lines] == [
         "demo: epoch 1, step 10 of 15",
         "demo: 1.5 epochs, step 15 of 15",
     ]
+    assert [line.partition(", loss ")[2] for line in lines] == [f"{row['loss']:.4f}" for row in history]
 
 
 def test_tensorboard(tmp_path: Path) -> None:

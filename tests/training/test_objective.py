@@ -4,7 +4,7 @@ The reference takes logarithms of probabilities by hand. All in double precision
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,14 +40,15 @@ def reference(
     labels: Tensor,
     smoothing: Mapping[str, float],
     teacher: Network | str | None,
+    subnets: Sequence[Subnet] = SUBNETS,
 ) -> tuple[Tensor, list[Tensor]]:
-    """The sum of the losses of `SUBNETS`, and its gradients by parameter (zeros where there is none)."""
+    """The sum of the losses of the sub-networks, and its gradients by parameter (zeros where there is none)."""
     net.dropout = 0.0
     total, soft = torch.zeros((), dtype=torch.float64), None
     if isinstance(teacher, Network):
         with torch.no_grad():
             soft = torch.softmax(teacher(images[24]), 1)
-    for subnet in SUBNETS:
+    for subnet in subnets:
         net.active = subnet.layers
         logits = net(images[subnet.resolution])  # (b, 10)
         logs = logits - logits.exp().sum(1, keepdim=True).log()
@@ -109,6 +110,17 @@ def test_gradients(
     scale = share / len(SUBNETS) if mean else share
     assert_equal(found(net), [scale * gradient for gradient in gradients])
     torch.testing.assert_close(loss.double(), share / len(SUBNETS) * total, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_network_alone_learns_from_labels_and_from_a_teacher_if_it_has_one(taught: bool) -> None:
+    net, other = fresh().double().train(), fresh(5).extract(SPACE.largest()).double().eval()
+    images = {24: torch.randn(8, 3, 24, 24, generator=torch.Generator().manual_seed(3), dtype=torch.float64)}
+    labels, teacher = torch.arange(8), other if taught else None
+    objective = Objective.alone(0.1, 0.0, teacher, soft=0.5)
+    objective.backward(net, SUBNETS[:1], images.__getitem__, labels, TASK)
+    weights = {"largest": (1.0, 0.5 if taught else 0.0)}
+    assert_equal(found(net), reference(net, weights, images, labels, {"largest": 0.1}, teacher, SUBNETS[:1])[1])
 
 
 def test_every_role_gets_a_gradient() -> None:
