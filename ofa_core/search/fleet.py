@@ -14,7 +14,7 @@ import pandas as pd
 
 from ofa_core.run.errors import InputError
 from ofa_core.search.additive_cost import AdditiveCost
-from ofa_core.search.budget import Budget, Objective, Predictor, cost_range
+from ofa_core.search.budget import Objective, Predictor, cost_range
 from ofa_core.search.engine import SearchResult, improve, result, settings_of
 from ofa_core.search.evolution import FRONT
 from ofa_core.search.moves import random_members
@@ -132,6 +132,6 @@ def check_budgets(space: Space, costs: Mapping[str, AdditiveCost], targets: Mapp
 
 def _problem(space: Space, objective: Any, cost: AdditiveCost, target: Target, name: str) -> Problem:
     try:
-        return Budget(quantity=cost.quantity, limit=target.limit).problem(space, objective, cost)
+        return Problem(space, objective, cost, target.limit)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None

@@ -75,7 +75,7 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], small: Path, tmp_path: Pa
         (("--predictor", small, "--macs", 5e6, "--candidates", 0), "--candidates: 0 is less than 1"),
         (("--predictor", small, "--macs", 5e6, "--space", "ofa_mbv3"), "--space: ofa_mbv3:"),
         (("--predictor", small, "--macs", 5e6, "--resolutions", 21), "resolutions: 21 is not a multiple of 4"),
-        (("--predictor", small, "--macs", -1), "macs: -1 cannot be met"),
+        (("--predictor", small, "--macs", -1), "-1 MACs: -1 cannot be met"),
         (("--predictor", small, "--macs", 5e6, "--plot", tmp_path / "a.svg"), "--plot: goes with --front"),
         (
             ("--predictor", small, "--macs", 5e6, "--front", tmp_path / "a.csv", "--plot", tmp_path / "a.svg"),
