@@ -4,7 +4,7 @@
 
 Each job clones the last commit into FOLDER (default: build/front), writes its parameters there, and DVC runs the stages. The
 clones share one cache, so a stage that two jobs have in common usually runs once. Two jobs run at a time, with one thread each.
-A finished job leaves studies/front/results/JOB.json, and its uint8 files in FOLDER/models. Commit results with the study.
+A finished job leaves studies/front/results/JOB.json, and its uint8 files in FOLDER/models. Without a result, a job runs again.
 """
 
 import argparse
@@ -60,8 +60,8 @@ SHORT = "_short"
 """...and the end of the name of such a job."""
 ROUNDS = 7
 """Rounds in which all files are timed."""
-POOL, SAME_LATENCY = 20_000, 0.05
-"""Random networks are drawn from the fastest `SAME_LATENCY` of a pool's that are not slower than the chosen network."""
+POOL, NEAREST = 20_000, 20
+"""A random network is one of the `NEAREST` slowest of a random pool that are not slower than the chosen network."""
 
 
 def main() -> None:
@@ -262,7 +262,8 @@ def draw_random(clone: Path, seed: int) -> None:
     for path in sorted((clone / paths.CHOSEN).glob("*.json")):
         chosen = files.read_json(path)
         limit = chosen["predicted_latency_ms"]
-        row = rng.choice(np.flatnonzero(((1 - SAME_LATENCY) * limit <= latencies) & (latencies <= limit)))
+        fitting = np.flatnonzero(latencies <= limit * (1 + 1e-9))  # sums in another order differ in the last digit
+        row = rng.choice(fitting[np.argsort(latencies[fitting])[-NEAREST:]])
         (arch,) = space.decode(codes[row : row + 1], resolutions[row : row + 1])
         path.unlink()  # it may be a link into the cache
         files.write_json(path, chosen | {"arch": arch.to_dict(), "predicted_latency_ms": float(latencies[row])})
