@@ -2,8 +2,8 @@
 
     python -m studies.front.run [FOLDER]
 
-Each job clones the last commit into FOLDER (default: build/front), writes its parameters there, and DVC runs the stages. The
-clones share one cache, so a stage that two jobs have in common usually runs once. Two jobs run at a time, with one thread each.
+Each job clones the last commit into FOLDER (default: build/front), writes its parameters there, and DVC runs the stages. A
+variant of the search begins with a copy of the finished clone. Two jobs run at a time, with one thread each.
 A finished job leaves studies/front/results/JOB.json, and its uint8 files in FOLDER/models. Without a result, a job runs again.
 """
 
@@ -147,7 +147,7 @@ class Study:
         """The job that runs the pipeline up to exported files."""
 
         def train(job: str) -> dict[str, Any]:
-            clone = self.clone(job, {"seed": seed, **VARIANTS[variant]})
+            clone = self.clone(job, {"seed": seed, **VARIANTS[variant]}, like=f"searched-{seed}")
             if variant == "random":
                 self.run(clone, job, "dvc", "repro", "choose")
                 draw_random(clone, seed)
@@ -195,11 +195,17 @@ class Study:
         new = time_in_turns({model.name: model.read_bytes() for model in found if model.name not in known}, rounds=ROUNDS)
         files.write_json(path, {"device": device, "ms": known | new})
 
-    def clone(self, job: str, changes: dict[str, Any]) -> Path:
-        """A clone of the last commit with the profile and these changes of it, keys dotted."""
+    def clone(self, job: str, changes: dict[str, Any], like: str | None = None) -> Path:
+        """A clone of the last commit with the profile and these changes of it, keys dotted.
+
+        like: a job whose clone is copied with its outputs, if it has one, so that only what the changes affect runs again.
+        """
         clone = self.folder / job
         if not (clone / "params.yaml").exists():
-            subprocess.run(["git", "clone", "--quiet", "--shared", ".", clone], check=True)
+            if like is not None and (self.folder / like).exists():
+                shutil.copytree(self.folder / like, clone, symlinks=True)
+            else:
+                subprocess.run(["git", "clone", "--quiet", "--shared", ".", clone], check=True)
         local = {"cache.dir": str(self.folder / "cache"), "core.analytics": "false"}
         for key, value in local.items():
             self.run(clone, job, "dvc", "config", "--quiet", "--local", key, value)
