@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from ofa_core.datasets import fashion_mnist
 from ofa_core.images.packed import pack
+from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 
 # Networks in tests are tiny: on a busy machine, threads wait for each other far longer than they work.
@@ -45,7 +46,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     try:
         raw = fashion_mnist.load(folder / "raw")
-    except ValueError as error:
+    except InputError as error:
         pytest.skip(f"Fashion-MNIST is not to be had: {error}")
     images, labels = raw.train_images[:640], raw.train_labels[:640]
     parts = {"train": slice(0, 320), "val": slice(320, 480), "test": slice(480, 640)}

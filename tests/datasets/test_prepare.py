@@ -17,6 +17,7 @@ from ofa_core.images.packed import SPLITS, draw, load_split, pack, split_train
 from ofa_core.images.resize import resize
 from ofa_core.nn.inputs import to_input
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from ofa_core.run.params import parse
 from tests.conftest import REPO
 
@@ -36,7 +37,7 @@ def real_raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     try:
         fashion_mnist.find(folder, urls=())
-    except ValueError as error:
+    except InputError as error:
         pytest.skip(f"needs Fashion-MNIST: {error}")
     return folder
 
@@ -286,12 +287,12 @@ def test_package_lists_are_fetched_where_there_are_none(tmp_path, monkeypatch):
     def without_lists(package, command, folder):
         if not failed:
             failed.append(command)
-            raise ValueError("E: Unable to locate package")
+            raise InputError("E: Unable to locate package")
         run(package, command, folder)
 
     monkeypatch.setattr(fashion_mnist, "_run", without_lists)
     try:
         fashion_mnist.find(tmp_path / "raw", system_folder=tmp_path / "none", urls=())
-    except ValueError as error:
+    except InputError as error:
         pytest.skip(f"Debian packages are not available: {error}")
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == sorted(fashion_mnist.FILES)

@@ -12,6 +12,7 @@ from ofa_core.datasets import fashion_mnist
 from ofa_core.datasets.prepare import about, prepare
 from ofa_core.images.packed import SPLITS, load_split
 from ofa_core.run import files
+from ofa_core.run.errors import InputError
 from tests.datasets.test_prepare import idx_bytes
 from tests.pictures import params
 
@@ -71,7 +72,7 @@ def test_fashion_mnist_by_its_files_gives_the_same_images(tmp_path):
     """The real files, once as dataset fashion_mnist and once as plain IDX files."""
     try:
         fashion_mnist.find(tmp_path / "raw", urls=())
-    except ValueError as error:
+    except InputError as error:
         pytest.skip(f"needs Fashion-MNIST: {error}")
     few = {"train_images": 500, "val_images": 100, "test_images": 200}
     _, own = run(tmp_path / "raw", tmp_path, "idx", **few)

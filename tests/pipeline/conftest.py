@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ofa_core.datasets import fashion_mnist
+from ofa_core.run.errors import InputError
 from tests.conftest import REPO
 
 ENVIRONMENT = os.environ | {
@@ -68,7 +69,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone = Clone(tmp_path_factory.mktemp("clone"))
     try:
         fashion_mnist.find(clone.folder / "data/raw")
-    except ValueError as error:
+    except InputError as error:
         pytest.skip(f"Fashion-MNIST is not to be had: {error}")
     clone.run("ofa", "check")
     clone.run("dvc", "repro")
