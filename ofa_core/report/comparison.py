@@ -49,14 +49,14 @@ def measure_baselines(
     """
     measured = {}
     for name, path in tqdm(weights.items(), desc="baselines", unit="net"):
-        net = load_layers(path)
+        net = with_uniform_input(load_layers(path))
         content = baseline_files(net, train, conversion)
         with tempfile.TemporaryDirectory() as folder:
             models = {kind: Path(folder, f"{name}_{kind}.tflite") for kind in content}
             for kind, model in models.items():
                 model.write_bytes(content[kind])
             images = to_rgb(resize(test.images, net.active[0].resolution))
-            measured[name] = measure(models, images, test.labels, timing, task)
+            measured[name] = measure(models, images, test.labels, timing, task, **net.normalization.scalars)
     return measured
 
 
