@@ -86,8 +86,8 @@ def layer_errors(
     """Where quantisation loses accuracy: each activation of an integer file against the float file's, in computed order.
 
     normalization: of the float file's input. images: uint8 (n, r, r, 3); the first `LAYERED` are run. ops: of the network.
-    A row has position, layer, tensor (the point), operator, sqnr_db (power of the float activation over that of the difference, including all earlier errors),
-    mean_error (integer minus float: the bias), scale (0 in a layer that stayed float).
+    A row has position, layer, tensor (the point), operator, sqnr_db (power of the float activation over that of the difference,
+    including all earlier errors), mean_error (integer minus float: the bias), scale (0 in a layer that stayed float).
     """
     files = (float_file, integer_file)
     models = [TFLiteModel(file, kernels="builtin", keep_all=True, **normalization.scalars) for file in files]

@@ -8,9 +8,9 @@ import numpy as np
 
 from ofa_core.convert.integer import calibrate, convert_integer
 from ofa_core.convert.params import ConversionParams
-from ofa_core.export.extra_layers import with_uniform_input
 from ofa_core.export.int8_drop import answers_of
 from ofa_core.nn.network import Network
+from ofa_core.nn.uniform_input import with_uniform_input
 from ofa_core.nn.weights import load_network, load_ranges
 from ofa_core.quantization.fake import Ranges, of_form
 from ofa_core.quantization.params import Quantization

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from ofa_core.convert.hard_swish import choose_hard_swish
 from ofa_core.convert.params import INTEGER, ConversionParams
-from ofa_core.export.extra_layers import with_uniform_input
 from ofa_core.export.formats import Exported, export_network
 from ofa_core.images.decode import is_image
 from ofa_core.images.preprocess import preprocess
@@ -21,15 +20,15 @@ from ofa_core.images.tree import Tree
 from ofa_core.nn.inputs import NORMALIZATIONS
 from ofa_core.nn.network import Network
 from ofa_core.nn.official import load_specialized
+from ofa_core.nn.uniform_input import with_uniform_input
 from ofa_core.nn.weights import load_network, load_ranges, read_description
 from ofa_core.release.folder import ReleasedModel, write_release
 from ofa_core.release.verify import SHA256SUMS
-from ofa_core.run import files
+from ofa_core.run import files, paths
 from ofa_core.run.errors import InputError
 from ofa_core.run.params import parse
 from ofa_core.space.netconfig import arch_of_config, read_config
 from ofa_core.tasks.registry import get_task
-from ofa_core.zoo.catalogue import FETCHED
 
 TASK = get_task("classification")
 """For published networks and those of this pipeline."""
@@ -61,8 +60,8 @@ def export(
     resolution: of the input. None: that of run.config.
     shorter_side: images are resized to this many pixels on the shorter side and cropped at the centre. None:
     resolution / 0.875 for published networks, no crop for those of this pipeline.
-    normalization: a key of `NORMALIZATIONS`, with which the weights were trained. None: what the file says, or `ofa fetch` noted
-    beside it; else symmetric.
+    normalization: a key of `NORMALIZATIONS`, with which the weights were trained. None: what the file says, or `ofa fetch`
+    noted beside it; else symmetric.
     labels: a file with one class per line. None: classes are numbered.
     conversion: formats, hard_swish, background, calibration, keep_float.
 
@@ -129,7 +128,7 @@ def _load(network: Sequence[Path], resolution: int | None, normalization: str | 
     """Reads the network. Its normalisation is the one asked for, else that of the file, else what `ofa fetch` noted."""
     found = _read(network, resolution)
     if normalization is None and found.weights is None:
-        note = network[-1].with_name(FETCHED)
+        note = network[-1].with_name(paths.FETCHED)
         normalization = files.read_json(note)["normalization"] if note.is_file() else None
     if normalization is not None:
         found.net.normalization = NORMALIZATIONS[normalization]
@@ -222,8 +221,8 @@ def _entry(exported: Exported, arch: Mapping[str, Any], rule: Mapping[str, Any],
 
 def _write(out: Path, entry: Mapping[str, Any], exported: Exported) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        paths = {kind: Path(temporary, kind) for kind in (*exported.content, "labels")}
+        made = {kind: Path(temporary, kind) for kind in (*exported.content, "labels")}
         for kind, content in exported.content.items():
-            paths[kind].write_bytes(content)
-        paths["labels"].write_text("".join(f"{name}\n" for name in exported.classes))
-        write_release(out, [ReleasedModel(entry=entry, files=paths)])
+            made[kind].write_bytes(content)
+        made["labels"].write_text("".join(f"{name}\n" for name in exported.classes))
+        write_release(out, [ReleasedModel(entry=entry, files=made)])

@@ -2,12 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 
 from ofa_core.run.errors import InputError
+
+
+class Scalars(TypedDict):
+    """mean and std of all channels."""
+
+    mean: float
+    std: float
 
 
 class Normalization(NamedTuple):
@@ -25,7 +32,7 @@ class Normalization(NamedTuple):
         return len(set(self.mean)) == len(set(self.std)) == 1
 
     @property
-    def scalars(self) -> dict[str, float]:
+    def scalars(self) -> Scalars:
         """The mean and std of all channels, by name; of a uniform normalisation."""
         return {"mean": self.mean[0], "std": self.std[0]}
 

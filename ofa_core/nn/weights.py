@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
 from ofa_core.nn.inputs import IMAGENET, SYMMETRIC, Normalization
 from ofa_core.nn.network import CLASSIFIER, LayerModule, Network, SuperNetwork, build_supernet
 from ofa_core.nn.official import load_official, official_classes
@@ -19,7 +20,6 @@ from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
 from ofa_core.space.registry import get_space
 
-
 CLASSIFIER_BIAS = f"parts.{CLASSIFIER}.bias"
 
 
@@ -29,7 +29,7 @@ def describe(net: SuperNetwork, supports: Space) -> dict[str, Any]:
 
 
 def save_weights(path: str | Path, net: LayerModule, description: dict[str, Any]) -> None:
-    """Writes a network's state with a JSON-ready description, to which its normalisation is added unless it is the usual one."""
+    """Writes a network's state with a JSON-ready description, and its normalisation in it unless that is `SYMMETRIC`."""
     if net.normalization != SYMMETRIC:
         description = description | {"normalization": net.normalization.to_dict()}
     # One metadata key only: the library does not keep the order of several.
@@ -143,7 +143,7 @@ def save_network(
 
     ranges: of its activations, if it was trained with quantisation; `load_ranges` reads them.
     """
-    description = {key: supernet[key] for key in ("space", "num_classes", "published") if key in supernet}
+    description: dict[str, Any] = {key: supernet[key] for key in ("space", "num_classes", "published") if key in supernet}
     description |= {"arch": arch.to_dict()}
     save_weights(path, net, description if ranges is None else description | {"ranges": ranges})
 

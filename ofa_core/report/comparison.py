@@ -19,6 +19,7 @@ from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.images.packed import Split
 from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn.network import Network, SuperNetwork
+from ofa_core.nn.uniform_input import with_uniform_input
 from ofa_core.nn.weights import load_layers
 from ofa_core.quantization.params import Calibration
 from ofa_core.report.intervals import standard_error

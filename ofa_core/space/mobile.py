@@ -291,7 +291,9 @@ class MBSpace(Space):
             head = [
                 Layer(name="final_expand", kind="conv", inp=before.out, out=wide, act=act, resolution=r, bn_eps=eps),
                 Layer(name="pool", kind="avgpool", inp=wide, out=wide, resolution=r),
-                Layer(name="feature_mix", kind="linear", inp=wide, out=mix, act=act, bias=self.table.head.mix_bias, resolution=1),
+                Layer(
+                    name="feature_mix", kind="linear", inp=wide, out=mix, act=act, bias=self.table.head.mix_bias, resolution=1
+                ),
             ]
         else:
             head = [

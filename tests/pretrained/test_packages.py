@@ -20,18 +20,17 @@ from ofa_core.nn import build_supernet
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import Network
 from ofa_core.nn.weights import load_network, transfer
+from ofa_core.pretrained import packages
+from ofa_core.pretrained.packages import PACKAGED, fetch_packaged
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.space import get_space
-from ofa_core.zoo import packages
-from ofa_core.zoo.packages import PACKAGED, fetch_packaged
 from tests.conftest import shared_data
 
-ROWS = {
-    "efficientnet_lite0": ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1)),
-    "efficientnet_lite1": ((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 40, 3), (3, 2, 6, 80, 4), (5, 1, 6, 112, 4), (5, 2, 6, 192, 5), (3, 1, 6, 320, 1)),
-    "efficientnet_lite2": ((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 48, 3), (3, 2, 6, 88, 4), (5, 1, 6, 120, 4), (5, 2, 6, 208, 5), (3, 1, 6, 352, 1)),
-}  # fmt: skip
+ONE = ((3, 2, 6, 24, 3), (5, 2, 6, 40, 3), (3, 2, 6, 80, 4), (5, 1, 6, 112, 4), (5, 2, 6, 192, 5), (3, 1, 6, 320, 1))
+TWO = ((3, 2, 6, 24, 3), (5, 2, 6, 48, 3), (3, 2, 6, 88, 4), (5, 1, 6, 120, 4), (5, 2, 6, 208, 5), (3, 1, 6, 352, 1))
+ZERO = ((3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1))
+ROWS = {f"efficientnet_lite{i}": ((3, 1, 1, 16, 1), *rows) for i, rows in enumerate((ZERO, ONE, TWO))}
 """Kernel, stride, expansion, width and blocks of the published rows."""
 
 
@@ -110,7 +109,7 @@ def test_published_logits(fetched, name):
 
 def test_cost(fetched):
     """MACs and parameters are those of the tensors: counted by running the network, and the published 4,652,008 of Lite0."""
-    path, state = fetched("efficientnet_lite0")
+    _, state = fetched("efficientnet_lite0")
     space = get_space("ofa_lite")
     cost, macs = space.cost(space.largest(224)), 0
     trained = {name: tensor for name, tensor in state.items() if not name.endswith(("mean", "var", "tracked"))}
@@ -152,7 +151,7 @@ def test_new_classes_keep_their_own_classifier(fetched):
 
 
 def test_exported_files(fetched, tmp_path, capsys):
-    """uint8 is at most 1.5 points below float, which is right on 87 % of the photos or more; the input's scale is the trained one."""
+    """float is right on 87 % of the photos or more, uint8 is at most 1.5 points below. The input's scale is the trained one."""
     path, _ = fetched("efficientnet_lite0")
     shared = shared_data("images/imagenet_photos.zip")
     out = tmp_path / "out"
@@ -177,7 +176,7 @@ def test_exported_files(fetched, tmp_path, capsys):
 def test_mistakes(fetched, tmp_path, monkeypatch):
     """No package, another package, another network: one line, and nothing is written."""
     path, _ = fetched("efficientnet_lite0")
-    with pytest.raises(InputError, match="efficientnet_lite0.safetensors: does not fit the network"):
+    with pytest.raises(InputError, match=r"efficientnet_lite0\.safetensors: does not fit the network"):
         transfer(path, build_supernet(get_space("ofa_lite2"), 1000))
     row = PACKAGED["efficientnet_lite0"]
     for change, message in (
