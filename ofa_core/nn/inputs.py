@@ -38,11 +38,13 @@ class Normalization(NamedTuple):
 
     @property
     def byte_range(self) -> tuple[float, float]:
-        """What bytes 0 and 255 stand for in the input of an integer file; of a uniform normalisation.
+        """What bytes 0 and 255 stand for in the input of an integer file. Raises InputError if it is not `uniform`.
 
         Its integers are the bytes minus 128, and its zero point is a whole number. So a mean of 127.5 becomes 127 there, and
         the network sees an image that is half a step brighter.
         """
+        if not self.uniform:
+            raise InputError("normalization: channels differ, but the input of an integer file has one scale")
         [zero, *_], [std, *_] = (math.floor(mean) for mean in self.mean), self.std
         return -zero / std, (255 - zero) / std
 
