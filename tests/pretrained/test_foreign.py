@@ -1,6 +1,5 @@
 """Networks of another library, whose weights are matched by the order of their modules."""
 
-import glob
 import importlib.machinery
 import re
 import runpy
@@ -54,7 +53,7 @@ def timm(tmp_path_factory):
             module.__spec__ = importlib.machinery.ModuleSpec(name, None)
             patch.setitem(sys.modules, name, module)
         sys.modules["torchvision.ops.misc"].FrozenBatchNorm2d = type("FrozenBatchNorm2d", (), {})
-        patch.syspath_prepend(*glob.glob(f"{folder}/*.whl"))
+        patch.syspath_prepend(*map(str, folder.glob("*.whl")))
         yield pytest.importorskip("timm")
     for name in set(sys.modules) - set(before):
         if name.partition(".")[0] == "timm":
