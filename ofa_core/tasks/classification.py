@@ -25,7 +25,7 @@ class Classification(Task):
 
     name = "classification"
     outputs = (PROBABILITIES,)
-    scores = ("top1", "top5")
+    scores = ("top1", "top5", "balanced_top1")
     loss_name = "cross_entropy"
     agreement_name = "same_top1"
 
@@ -74,9 +74,17 @@ class Classification(Task):
         return np.argsort(-outputs[PROBABILITIES], axis=1, kind="stable")[:, :RANKS]
 
     def score(self, answers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """top1 and top5: the share of images whose label is the most probable class, or among the five most probable."""
+        """top1 and top5: the share of images whose label is the most probable class, or among the five most probable.
+
+        balanced_top1: the mean of the classes' top-1, so that each class counts the same however many images it has.
+        """
         right = answers == labels[:, None]  # (n, 5)
-        return {"top1": float(right[:, 0].mean()), "top5": float(right.any(1).mean())}
+        of_classes = [right[labels == label, 0].mean() for label in np.unique(labels)]
+        return {
+            "top1": float(right[:, 0].mean()),
+            "top5": float(right.any(1).mean()),
+            "balanced_top1": float(np.mean(of_classes)),
+        }
 
     def correct(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Whether the most probable class is the label."""

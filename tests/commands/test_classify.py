@@ -101,7 +101,9 @@ def test_eval_of_class_folders(capsys, release, photos, name):
     assert found["top1"] == (ranked[:, 0] == labels).mean()
     assert found["top5"] == (ranked[:, :5] == labels[:, None]).any(1).mean()
     code, out, _ = ofa(capsys, "eval", str(release / name), "--data", str(photos))
-    assert out == f"top1 {found['top1']:.2%}, top5 {found['top5']:.2%} of 10 images\n"
+    assert out == (
+        f"top1 {found['top1']:.2%}, top5 {found['top5']:.2%}, balanced_top1 {found['balanced_top1']:.2%} of 10 images\n"
+    )
     # The same from the folder above: this is its test split.
     _, out, _ = ofa(capsys, "eval", str(release / name), "--data", str(photos.parent), "--json")
     assert json.loads(out) == found | {"split": "test", "data": str(photos.parent)}

@@ -29,9 +29,9 @@ def test_score_counts_every_image_once(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(convert_float(tf_network(net)))
     with torch.no_grad():
         ranked = net(to_input(images)).argsort(1, descending=True).numpy()
-    assert score(path, images, ranked[:, 0], task) == {"top1": 1.0, "top5": 1.0}
-    assert score(path, images, ranked[:, 1], task) == {"top1": 0.0, "top5": 1.0}
-    assert score(path, images, ranked[:, 5], task) == {"top1": 0.0, "top5": 0.0}
+    assert score(path, images, ranked[:, 0], task) == {"top1": 1.0, "top5": 1.0, "balanced_top1": 1.0}
+    assert score(path, images, ranked[:, 1], task) == {"top1": 0.0, "top5": 1.0, "balanced_top1": 0.0}
+    assert score(path, images, ranked[:, 5], task) == {"top1": 0.0, "top5": 0.0, "balanced_top1": 0.0}
     mixed = np.where(np.arange(23) < 7, ranked[:, 0], ranked[:, 5])
     assert correct(path, images, mixed, task).tolist() == [True] * 7 + [False] * 16
     found = measure({"float": path}, images, mixed, EvaluateParams(threads=1, instances=1, milliseconds=1), task)

@@ -60,16 +60,16 @@ def test_guessing_is_what_equal_logits_lose() -> None:
 def test_ties_count_for_the_first_class() -> None:
     found = TASK.answers(outputs([0.25, 0.25, 0.25, 0.25, 0, 0, 0], [0, 0, 0, 0.4, 0.2, 0.4, 0]))
     assert found.tolist() == [[0, 1, 2, 3, 4], [3, 5, 4, 0, 1]]
-    assert TASK.score(found, np.array([0, 3])) == {"top1": 1.0, "top5": 1.0}
-    assert TASK.score(found, np.array([1, 5])) == {"top1": 0.0, "top5": 1.0}
-    assert TASK.score(found, np.array([5, 3])) == {"top1": 0.5, "top5": 0.5}
+    assert TASK.score(found, np.array([0, 3])) == {"top1": 1.0, "top5": 1.0, "balanced_top1": 1.0}
+    assert TASK.score(found, np.array([1, 5])) == {"top1": 0.0, "top5": 1.0, "balanced_top1": 0.0}
+    assert TASK.score(found, np.array([5, 3])) == {"top1": 0.5, "top5": 0.5, "balanced_top1": 0.5}
     assert TASK.score_name == "top1"
 
 
 def test_few_classes_have_few_answers() -> None:
     found = TASK.answers(outputs([0.1, 0.9], [0.6, 0.4]))
     assert found.tolist() == [[1, 0], [0, 1]]
-    assert TASK.score(found, np.array([1, 1])) == {"top1": 0.5, "top5": 1.0}
+    assert TASK.score(found, np.array([1, 1])) == {"top1": 0.5, "top5": 1.0, "balanced_top1": 0.5}
 
 
 def test_networks_and_files_are_scored_alike() -> None:
@@ -81,6 +81,10 @@ def test_networks_and_files_are_scored_alike() -> None:
     finished = joined([TASK.finished(part) for part, _ in parts])
     np.testing.assert_allclose(finished["probabilities"].sum(1), 1, rtol=1e-6)
     score = TASK.score(TASK.answers(finished), labels.numpy())
+    labels_of = labels.numpy()
+    right = TASK.correct(TASK.answers(finished), labels_of)
+    recalls = [right[labels_of == label].mean() for label in set(labels_of.tolist())]
+    assert score["balanced_top1"] == pytest.approx(sum(recalls) / len(recalls))
     assert 0 < score["top1"] < score["top5"] < 1
     assert TASK.network_score(iter(parts)) == score["top1"]
     probabilities = torch.tensor(finished["probabilities"])[range(50), labels]
@@ -120,7 +124,9 @@ def test_what_is_shown() -> None:
         ]
     }
     assert TASK.lines(report) == [" 50.00%  dog", " 37.50%  bird", " 12.50%  cat"]
-    assert TASK.summary({"top1": 0.8839, "top5": 0.99}) == "top1 88.39%, top5 99.00%"
+    assert TASK.summary({"top1": 0.8839, "top5": 0.99, "balanced_top1": 0.8}) == (
+        "top1 88.39%, top5 99.00%, balanced_top1 80.00%"
+    )
 
 
 def test_shares_among_metrics() -> None:
