@@ -11,6 +11,7 @@ from ofa_core.space.params import SpaceParams
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
+from ofa_core.training.linear import Linear
 from ofa_core.training.loop import Schedule, train
 from ofa_core.training.metrics import at_extremes, supernet_metrics, write_history
 from ofa_core.training.objective import Objective
@@ -39,14 +40,16 @@ def main() -> None:
         schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=shared.final_lr)
         objective = Objective.alone(shared.label_smoothing, shared.dropout)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
+            linear = Linear.fit(net.to(group.device), evaluator, shared.flip) if params.linear else None
             progress = train(
                 net, train_images, full_sampler(net), objective, schedule, shared, machine,
                 phase="full", seed=seed, work=work, group=group,
             )  # fmt: skip
             if group.is_first:
+                choice = {} if linear is None else linear.keep_better(net, evaluator)
                 save_weights(paths.supernet("full"), net, describe(net, full_part(space)))
                 corners = at_extremes({"largest": space.largest()}, space.resolutions)
-                stage.write_report(supernet_metrics(net, evaluator, corners, progress, group))
+                stage.write_report(supernet_metrics(net, evaluator, corners, progress, group) | choice)
                 write_history(paths.report("train_supernet", suffix=".csv"), progress.history)
 
 

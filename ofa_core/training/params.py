@@ -100,11 +100,16 @@ class TrainSupernetParams:
     same. null: random weights."""
     init_md5: str | None
     """MD5 of the file whose path `init` is, so that DVC notices another file. null for a name, and without `init`."""
+    linear: bool
+    """Whether the classifier is first fitted alone, on the features of the weights to start from. Where all weights then train,
+    the better of both on val is kept, so few images do not make it worse than a linear classifier. Needs `init`."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
         if (self.init is not None and is_path(self.init)) != (self.init_md5 is not None):
             raise InputError("init_md5: goes with a path as init; both or none")
+        if self.linear and self.init is None:
+            raise InputError("linear: true: needs init; features of random weights say nothing")
 
 
 @section

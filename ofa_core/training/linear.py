@@ -1,0 +1,109 @@
+"""A linear classifier on the features of a network whose other weights stay as they are.
+
+With few images it is hard to beat, and with many it is where fine-tuning starts best (Kumar et al. 2022,
+https://arxiv.org/abs/2202.10054, section 3: a random classifier's gradients distort the features first).
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ofa_core.nn.folding import FoldedNetwork
+from ofa_core.nn.inputs import to_input
+from ofa_core.nn.network import CLASSIFIER, SuperNetwork
+from ofa_core.training.evaluation import Evaluator, eval_batch
+from ofa_core.training.images import Images
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""L2 penalties on the weights of standardised features that are tried; the best on val is kept."""
+STEPS = 200
+"""Most steps of L-BFGS for one penalty."""
+
+
+class Linear(NamedTuple):
+    """A full network with a fitted classifier. penalty: the one kept. top1: on val, 0..1. state: the weights."""
+
+    penalty: float
+    top1: float
+    state: dict[str, Tensor]
+
+    @classmethod
+    def fit(cls, net: SuperNetwork, evaluator: Evaluator, mirrored: bool) -> "Linear":
+        """Fits the classifier in place at the largest resolution; see `fit_classifier`."""
+        penalty = fit_classifier(net, evaluator, net.space.resolutions[-1], mirrored)
+        state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        return cls(penalty, _top1(net, evaluator), state)
+
+    def keep_better(self, net: SuperNetwork, evaluator: Evaluator) -> dict[str, Any]:
+        """Loads these weights into a network that was trained since, unless that is better on val. Returns what was found."""
+        trained = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        top1 = _top1(net, evaluator)
+        better = top1 >= self.top1
+        net.load_state_dict(trained if better else self.state)
+        found = {"linear_top1": self.top1, "fine_tuned_top1": top1, "linear_penalty": self.penalty}
+        return found | {"kept": "fine_tuned" if better else "linear"}
+
+
+def _top1(net: SuperNetwork, evaluator: Evaluator) -> float:
+    """Of the full network on val at the largest resolution, 0..1."""
+    return evaluator.subnet_score(net, net.space.largest())
+
+
+def fit_classifier(net: SuperNetwork, evaluator: Evaluator, resolution: int, mirrored: bool) -> float:
+    """Fits the classifier of the full network at a resolution, in place, by logistic regression on frozen features.
+
+    mirrored: whether mirror images are trained on as well. Batch norm statistics are those of the train images, as in every
+    evaluation. The full network is then active, in eval mode. Returns the penalty that was kept: the best on val, and of
+    equally good ones the largest.
+    """
+    net.set_active(net.space.largest(resolution))
+    evaluator.calibrate(net, resolution)
+    features, labels = _features(net, evaluator.train, resolution, mirrored)
+    val, val_labels = _features(net, evaluator.val, resolution, mirrored=False)
+    mean, deviation = features.mean(0), features.std(0) + 1e-6  # (C,)
+    features, val = ((x - mean) / deviation for x in (features, val))
+    best: tuple[float, float, Tensor, Tensor] | None = None
+    for penalty in PENALTIES:
+        weight, bias = _logistic_regression(features, labels, net.num_classes, penalty)
+        top1 = float(((val @ weight.T + bias).argmax(1) == val_labels).float().mean())
+        if best is None or top1 >= best[0]:
+            best = top1, penalty, weight, bias
+    assert best is not None
+    _, penalty, weight, bias = best
+    classifier = net.parts[CLASSIFIER].state_dict()
+    classifier["weight"].copy_(weight / deviation)
+    classifier["bias"].copy_(bias - (weight / deviation) @ mean)
+    return penalty
+
+
+@torch.inference_mode()
+def _features(net: SuperNetwork, images: Images, resolution: int, mirrored: bool) -> tuple[Tensor, Tensor]:
+    """The inputs of the classifier (n, C) for all images, and their labels (n,); mirror images follow if asked for."""
+    alone = net.extract(net.arch)
+    alone.active = alone.active[:-1]
+    run, device = FoldedNetwork(alone), next(net.parameters()).device
+    found, labels = list[Tensor](), list[Tensor]()
+    for flipped in (False, True)[: 1 + mirrored]:
+        for pixels, truth in images.batches(resolution, eval_batch(resolution)):
+            x = to_input(pixels.flip(2) if flipped else pixels, net.normalization)
+            found.append(run(x.to(device).contiguous(memory_format=torch.channels_last)).cpu())
+            labels.append(truth)
+    return torch.cat(found), torch.cat(labels)
+
+
+def _logistic_regression(x: Tensor, labels: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights (classes, C) and bias (classes,) of least cross entropy plus `penalty` / 2 times the squared weights."""
+    x, labels = x.clone(), labels.clone()  # not inference tensors
+    weight, bias = torch.zeros(classes, x.shape[1], requires_grad=True), torch.zeros(classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(x @ weight.T + bias, labels) + penalty / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weight.detach(), bias.detach()
