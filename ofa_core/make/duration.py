@@ -1,0 +1,141 @@
+"""How long each stage of a run takes on this machine: the one formula behind "about N minutes".
+
+Training, the part that grows, is counted in images that pass a network, times the measured seconds of an image. What a stage
+needs besides (starting Python, importing TensorFlow, converting files) hardly depends on the photos: `FIXED`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+FORWARD = 1 / 3
+"""Share of a training step that its forward pass takes. The backward pass computes two gradients of the same size."""
+FIXED = {
+    "prepare": 3.0,
+    "train": 8.0,  # train_supernet, shrink, collect_accuracies
+    "layer_file": 0.1,  # one layer as a file
+    "network_file": 2.0,  # one whole network as a file
+    "measure": 15.0,
+    "fit_predictor": 8.0,
+    "search": 8.0,
+    "specialize": 8.0,
+    "export": 35.0,
+    "evaluate": 5.0,
+    "train_baselines": 5.0,
+    "compare": 20.0,
+    "checksum": 3.0,
+}
+"""Seconds, measured on two busy cores (AMD EPYC, 2.6 GHz) in a run at 32 pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What was measured here.
+
+    per_image: seconds of a training step for each image at the largest resolution, forward and backward, of the smallest, the
+    middle and the largest network (the keys). update: seconds to change the weights once.
+    """
+
+    per_image: Mapping[str, float]
+    update: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """What is worked on: images of train, val and test; layers: distinct ones of the space; seconds of one core to decode one
+    image, and cores."""
+
+    train: int
+    val: int
+    test: int
+    layers: int
+    decode_seconds: float
+    cores: int
+
+
+def stage_seconds(params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> dict[str, float]:
+    """Seconds by stage, named and ordered as `dvc repro` runs them.
+
+    params: the content of a complete parameter file.
+    """
+    work = _Work(params, amounts, speed)
+    devices, targets = params["build_latency_table"]["devices"], params["search"]["targets"]
+    images = amounts.train + amounts.val + amounts.test
+    found = {"prepare": FIXED["prepare"] + images * amounts.decode_seconds / max(1, amounts.cores)}
+    found |= {f"build_latency_table@{name}": work.table(device) for name, device in devices.items()}
+    found["train_supernet"] = work.full()
+    found |= {f"shrink@{name}": work.phase(phase) for name, phase in params["shrink"]["phases"].items()}
+    measured = params["collect_accuracies"]["architectures"]
+    found["collect_accuracies"] = FIXED["train"] + measured * work.evaluation("middle", amounts.val)
+    found["fit_predictor"] = FIXED["fit_predictor"]
+    found["search"] = FIXED["search"] * max(1, len(targets) / 3)
+    found["choose"] = work.choice(len(targets))
+    found |= {f"specialize@{name}": work.tuning(target) for name, target in targets.items()}
+    found |= {f"export@{name}": FIXED["export"] for name in targets}
+    found |= {f"evaluate@{name}": FIXED["evaluate"] + work.evaluation("middle", amounts.test) for name in targets}
+    found["train_baselines"] = FIXED["train_baselines"]
+    # The smallest, the middle and the largest sub-network, shrunk and cut, on two splits.
+    three = sum(work.evaluation(role, amounts.val) + work.evaluation(role, amounts.test) for role in speed.per_image)
+    found["compare"] = FIXED["compare"] + 2 * three
+    return found | {"checksum": FIXED["checksum"]}
+
+
+class _Work:
+    """Seconds of parts of the work."""
+
+    def __init__(self, params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> None:
+        self.params, self.amounts, self.speed = params, amounts, speed
+        sizes = np.array(params["space"]["resolutions"], dtype=float)
+        self.mean_area = float(np.mean((sizes / sizes.max()) ** 2))
+        """The mean share of the largest resolution's pixels."""
+
+    def image(self, role: str) -> float:
+        """A step of one network for one image, at the mean resolution."""
+        return self.speed.per_image[role] * self.mean_area
+
+    def training(self, epochs: float, per_image: float) -> float:
+        """Steps with `per_image` seconds for each image."""
+        batch = self.params["training"]["batch_size"]
+        steps = max(1, round(epochs * (self.amounts.train // batch)))
+        return steps * (batch * per_image + self.speed.update)
+
+    def evaluation(self, role: str, images: int) -> float:
+        """One network on `images`, its batch norm statistics measured first, at the mean resolution."""
+        statistics = min(self.params["training"]["bn_images"], self.amounts.train)
+        return (images + statistics) * FORWARD * self.image(role)
+
+    def full(self) -> float:
+        epochs = self.params["train_supernet"]["epochs"]
+        ends = len(self.params["space"]["resolutions"]) * self.evaluation("largest", self.amounts.val)
+        return FIXED["train"] + self.training(epochs, self.image("largest")) + ends
+
+    def phase(self, phase: Mapping[str, Any]) -> float:
+        per_image = sum(role["subnets"] * self.image(name) for name, role in phase["roles"].items())
+        if phase["teacher"] == "full":
+            per_image += FORWARD * self.image("largest")
+        corners = sum(self.evaluation(role, self.amounts.val) for role in self.speed.per_image)
+        validations = int(phase["epochs"] / self.params["shrink"]["validate_epochs"]) + 2  # at the end, the two extremes
+        return FIXED["train"] + self.training(phase["epochs"], per_image) + validations * corners
+
+    def table(self, device: Mapping[str, Any]) -> float:
+        if device["source"] == "file":
+            return FIXED["measure"]
+        timed = device["instances"] * device["milliseconds"] / 1000
+        layers = self.amounts.layers * (FIXED["layer_file"] + timed)
+        return FIXED["measure"] + layers + device["networks"] * (FIXED["network_file"] + timed)
+
+    def choice(self, targets: int) -> float:
+        candidates = self.params["search"]["candidates"] * targets
+        networks = FIXED["network_file"] * candidates
+        return FIXED["measure"] + networks + candidates * self.evaluation("middle", self.amounts.val)
+
+    def tuning(self, target: Mapping[str, Any]) -> float:
+        tuning, fraction = self.params["specialize"], target.get("fraction")
+        low, middle, high = (self.image(role) for role in ("smallest", "middle", "largest"))
+        per_image = middle if fraction is None else low * (high / low) ** fraction
+        if tuning["teacher"] != "none":
+            per_image += FORWARD * high
+        training = self.training(tuning["epochs"], per_image) if tuning["epochs"] else 0.0
+        return FIXED["specialize"] + training + 3 * self.evaluation("middle", self.amounts.val)

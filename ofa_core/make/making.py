@@ -1,0 +1,167 @@
+"""`ofa make` from beginning to end: look, plan, write, run, tell."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ofa_core.latency.table import LatencyTable
+from ofa_core.make import project, result, source, wording
+from ofa_core.make.duration import Speed
+from ofa_core.make.plan import Plan, make_plan
+from ofa_core.make.progress import Progress, locked, repro
+from ofa_core.make.request import HOST, Request, command
+from ofa_core.make.survey import Survey, survey
+from ofa_core.run import paths
+from ofa_core.run.errors import InputError
+from ofa_core.run.params import ParamsFile
+from ofa_core.runtime.android import AndroidDevice
+from ofa_core.search.budget import Budget, cost_range
+from ofa_core.space.params import SpaceParams
+
+NEEDED = ("dvc", "matplotlib", "tensorflow", "torch")
+"""Packages of the pipeline that the command itself does not import."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """A plan and what it was made from. text: params.yaml."""
+
+    found: Survey
+    plan: Plan
+    text: str
+    lines: list[str]
+
+
+def make(request: Request, dry_run: bool, say: Callable[[str], None]) -> tuple[list[str], dict[str, Any]]:
+    """Makes the models; returns the last lines to show, and what --json prints: project, planned minutes and seconds, models.
+
+    say: is given lines to show at once. dry_run: ends with the plan and writes nothing.
+    Raises InputError, one line: anything wrong with photos, request or project before something is written; later a budget that
+    no network meets, or a stage that failed.
+    """
+    roots = source.root()
+    _check_installed()
+    state = project.read_state(request.out)
+    if dry_run:
+        outline = _outline(request, roots[0], state)
+        return outline.lines, _json(request, outline.plan.seconds, [])
+    if state is None:
+        outline = _outline(request, roots[0], None)  # before the folder exists
+        with locked(request.out) as lock:
+            _write(roots, request, outline, say)
+            return _run(request, outline.plan.seconds, lock, say)
+    with locked(request.out) as lock:
+        changed = project.refresh_index(request.out)
+        if state["request"] == request.to_json() and not changed:
+            minutes = sum(state["seconds"].values()) / 60
+            say(f"going on with {request.out}, planned for about {wording.duration(minutes)} in all")
+            return _run(request, state["seconds"], lock, say)
+        say(f"{request.out}: planned again, because {'the photos' if changed else 'the arguments'} changed")
+        outline = _outline(request, roots[0], None if changed else state)
+        _write(roots, request, outline, say)
+        return _run(request, outline.plan.seconds, lock, say)
+
+
+def _check_installed() -> None:
+    """Raises ModuleNotFoundError, which `ofa` turns into advice, and InputError without git."""
+    for name in NEEDED:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
+    if shutil.which("git") is None:
+        raise InputError("git: not installed; a project is a git repository")
+
+
+def _outline(request: Request, root: Path, state: Mapping[str, Any] | None) -> Outline:
+    """Looks at the photos and plans. state: of a project whose photos are the same, so that its measurements are used again.
+
+    Another measurement would change the number of epochs a little, and so train everything anew.
+    """
+    if request.device != HOST:
+        _check_phone(request)
+    found = survey(request.photos)
+    known = state["speed"] if state else {}
+    if known:
+        found = replace(found, decode_seconds=known["decode_seconds"])
+    base = ParamsFile(root / "params.yaml", project.base_text(root)).content
+    used: dict[str, Any] = {}
+
+    def measure(params: Mapping[str, Any]) -> Speed:
+        space, training = params["space"], params["training"]
+        used["of"] = [space, training["batch_size"], training["threads"], len(found.classes)]
+        if known.get("of") == used["of"]:
+            return Speed(per_image=known["per_image"], update=known["update"])
+        from ofa_core.make import speed  # torch
+
+        built = SpaceParams(**space | {"resolutions": tuple(space["resolutions"])}).build()
+        return speed.measure(built, len(found.classes), training["batch_size"], training["threads"])
+
+    plan = make_plan(request, found, base, _cores(), measure)
+    lines = wording.lines(request, found, plan)
+    about = [f"Written by `{command(request.to_json(), request.out)}`.", "", *lines]
+    about += ["", "A comment says why a value differs from the profile's. docs/params.md explains every key."]
+    return Outline(found=found, plan=plan, text=project.params_text(root, plan.decisions, about), lines=lines)
+
+
+def _check_phone(request: Request) -> None:
+    try:
+        AndroidDevice(request.program or "", request.serial)
+    except InputError as error:
+        raise InputError(f"--device: {request.device}: {error}") from None
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def _json(request: Request, seconds: Mapping[str, float], models: list[dict[str, Any]]) -> dict[str, Any]:
+    whole = {stage: round(value, 1) for stage, value in seconds.items()}
+    return {"project": str(request.out), "minutes": round(sum(seconds.values()) / 60, 1), "seconds": whole, "models": models}
+
+
+def _write(roots: tuple[Path, Path], request: Request, outline: Outline, say: Callable[[str], None]) -> None:
+    plan = outline.plan
+    space, training = plan.params["space"], plan.params["training"]
+    of = [space, training["batch_size"], training["threads"], len(outline.found.classes)]
+    speed = asdict(plan.speed) | {"of": of, "decode_seconds": outline.found.decode_seconds}
+    state = {"request": request.to_json(), "seconds": plan.seconds, "speed": speed}
+    words = {"name": request.out.name, "photos": str(request.photos), "command": command(request.to_json(), request.out)}
+    for line in outline.lines:
+        say(line)
+    for line in project.write(roots, request.out, plan, outline.text, state, words):
+        say(f"  {line}")
+
+
+def _run(
+    request: Request, seconds: Mapping[str, float], lock: int, say: Callable[[str], None]
+) -> tuple[list[str], dict[str, Any]]:
+    """Runs the pipeline, the latency table first: a budget that no network meets should not be found out after the training."""
+    progress = Progress(seconds)
+    if request.ms:
+        repro(request.out, progress, lock, [f"build_latency_table@{request.device_name}"])
+        for note in _check_budgets(request):
+            say(note)
+        progress.done.clear()  # `dvc repro` names them all again
+    repro(request.out, progress, lock)
+    project.commit(request.out, "Release")
+    rows = result.models(request.out)
+    return [*result.table(rows), *result.following(request.out, rows)], _json(request, seconds, rows)
+
+
+def _check_budgets(request: Request) -> list[str]:
+    """Notes about budgets above the slowest network. Raises InputError for a budget that no network meets."""
+    space = ParamsFile(request.out / "params.yaml").read("space", SpaceParams).build()
+    table = LatencyTable.load(request.out / paths.latency_table(request.device_name))
+    lowest, highest = cost_range(space, Budget(quantity="latency_ms", limit=1).cost(space, table, space.resolutions))
+    for value in request.ms:
+        if value < lowest:
+            raise InputError(
+                f"--ms: {value:g}: the fastest network takes {lowest:.3g} ms on this device, the slowest {highest:.3g} ms"
+            )
+    return [f"--ms {value:g}: the slowest network takes only {highest:.3g} ms" for value in request.ms if value > highest]
