@@ -22,6 +22,7 @@ from ofa_core.runtime.android import AndroidDevice
 from ofa_core.search.budget import Budget, cost_range
 from ofa_core.space.params import SpaceParams
 
+Row = dict[str, Any]
 NEEDED = ("dvc", "matplotlib", "tensorflow", "torch")
 """Packages of the pipeline that the command itself does not import."""
 
@@ -48,7 +49,7 @@ def make(request: Request, dry_run: bool, say: Callable[[str], None]) -> tuple[l
     state = project.read_state(request.out)
     if dry_run:
         outline = _outline(request, roots[0], state)
-        return outline.lines, _json(request, outline.plan.seconds, [])
+        return outline.lines, _json(request, outline.plan.seconds, {}, [])
     if state is None:
         outline = _outline(request, roots[0], None)  # before the folder exists
         with locked(request.out) as lock:
@@ -87,12 +88,10 @@ def _outline(request: Request, root: Path, state: Mapping[str, Any] | None) -> O
     if known:
         found = replace(found, decode_seconds=known["decode_seconds"])
     base = ParamsFile(root / "params.yaml", project.base_text(root)).content
-    used: dict[str, Any] = {}
 
     def measure(params: Mapping[str, Any]) -> Speed:
         space, training = params["space"], params["training"]
-        used["of"] = [space, training["batch_size"], training["threads"], len(found.classes)]
-        if known.get("of") == used["of"]:
+        if known.get("of") == _conditions(params, found):
             return Speed(per_image=known["per_image"], update=known["update"])
         from ofa_core.make import speed  # torch
 
@@ -120,16 +119,20 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _json(request: Request, seconds: Mapping[str, float], models: list[dict[str, Any]]) -> dict[str, Any]:
-    whole = {stage: round(value, 1) for stage, value in seconds.items()}
-    return {"project": str(request.out), "minutes": round(sum(seconds.values()) / 60, 1), "seconds": whole, "models": models}
+def _conditions(params: Mapping[str, Any], found: Survey) -> list[Any]:
+    """What the measured speed depends on, as JSON values, apart from the machine."""
+    training = params["training"]
+    return [params["space"], training["batch_size"], training["threads"], len(found.classes)]
+
+
+def _json(request: Request, seconds: Mapping[str, float], took: Mapping[str, float], models: list[Row]) -> dict[str, Any]:
+    planned, real = ({stage: round(value, 1) for stage, value in of.items()} for of in (seconds, took))
+    return {"project": str(request.out), "planned_seconds": planned, "seconds": real, "models": models}
 
 
 def _write(roots: tuple[Path, Path], request: Request, outline: Outline, say: Callable[[str], None]) -> None:
-    plan = outline.plan
-    space, training = plan.params["space"], plan.params["training"]
-    of = [space, training["batch_size"], training["threads"], len(outline.found.classes)]
-    speed = asdict(plan.speed) | {"of": of, "decode_seconds": outline.found.decode_seconds}
+    plan, found = outline.plan, outline.found
+    speed = asdict(plan.speed) | {"of": _conditions(plan.params, found), "decode_seconds": found.decode_seconds}
     state = {"request": request.to_json(), "seconds": plan.seconds, "speed": speed}
     words = {"name": request.out.name, "photos": str(request.photos), "command": command(request.to_json(), request.out)}
     for line in outline.lines:
@@ -147,11 +150,14 @@ def _run(
         repro(request.out, progress, lock, [f"build_latency_table@{request.device_name}"])
         for note in _check_budgets(request):
             say(note)
-        progress.done.clear()  # `dvc repro` names them all again
     repro(request.out, progress, lock)
     project.commit(request.out, "Release")
     rows = result.models(request.out)
-    return [*result.table(rows), *result.following(request.out, rows)], _json(request, seconds, rows)
+    lines = [*result.table(rows), *result.following(request.out, rows)]
+    if ran := {stage: value for stage, value in progress.took.items() if stage in seconds}:
+        times = [wording.duration(sum(values) / 60) for values in (ran.values(), (seconds[stage] for stage in ran))]
+        lines.insert(0, f"{len(ran)} of {len(seconds)} stages ran and took {times[0]}; planned were {times[1]}")
+    return lines, _json(request, seconds, progress.took, rows)
 
 
 def _check_budgets(request: Request) -> list[str]:
@@ -161,7 +167,6 @@ def _check_budgets(request: Request) -> list[str]:
     lowest, highest = cost_range(space, Budget(quantity="latency_ms", limit=1).cost(space, table, space.resolutions))
     for value in request.ms:
         if value < lowest:
-            raise InputError(
-                f"--ms: {value:g}: the fastest network takes {lowest:.3g} ms on this device, the slowest {highest:.3g} ms"
-            )
+            reach = f"the fastest network takes {lowest:.3g} ms on this device, the slowest {highest:.3g} ms"
+            raise InputError(f"--ms: {value:g}: {reach}; give at least the first")
     return [f"--ms {value:g}: the slowest network takes only {highest:.3g} ms" for value in request.ms if value > highest]

@@ -22,7 +22,7 @@ RUNNING = re.compile(r"Running stage '([^']+)'")
 SKIPPED = re.compile(r"Stage '([^']+)' (?:didn't change|is cached)")
 PERCENT = re.compile(r"(?:^|\r)([^\r\n:]+): +(\d+)%\|")
 """A progress bar of tqdm: what it counts, and how far it is."""
-BARS = {"train_supernet": "full", "collect_accuracies": "accuracies", "build_latency_table": "timing layers"}
+BARS = {"train_supernet": "full", "collect_accuracies": "accuracies"}
 """The bar that takes most of a stage's time. Those of shrink and specialize are named like their item."""
 WAIT = 90.0
 """Longest time in seconds to wait for a run that was killed to end."""
@@ -31,11 +31,12 @@ NOISE = ("To track the changes", "git add", "To enable auto staging", "Use `dvc 
 
 
 class Progress:
-    """Understands the output of `dvc repro`. seconds: planned time by stage, in order."""
+    """Understands the output of `dvc repro`. seconds: planned time by stage, in order. took: measured, of stages that ran."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
         self.seconds = dict(seconds)
         self.done: set[str] = set()
+        self.took: dict[str, float] = {}
         self.stage: str | None = None
         self._since, self._bar = time.monotonic(), 0.0
 
@@ -58,6 +59,7 @@ class Progress:
         """The current stage has ended."""
         if self.stage:
             self.done.add(self.stage)
+            self.took[self.stage] = time.monotonic() - self._since
         self.stage = None
 
     def _bar_name(self) -> str:

@@ -27,6 +27,8 @@ COPIED = ("stages", "params", "docs/params.md", "docs/params.schema.json", "docs
         ".dvcignore", ".gitignore", ".gitattributes")  # fmt: skip
 """What is copied as it is."""
 DVC_CONFIG = "[core]\n    analytics = false\n    autostage = true\n    check_update = false\n"
+COLUMN = 26
+"""Where comments begin in the shipped profiles."""
 README = """# {name}
 
 Once-for-all networks for the photos in `{photos}`, made by `{command}`. The same command goes on where it was stopped.
@@ -60,8 +62,8 @@ def changes_text(decisions: Sequence[Decision]) -> str:
             (i for i, pair in enumerate(zip(above, names, strict=False)) if pair[0] != pair[1]), min(len(above), len(names))
         )
         lines += [f"{'  ' * i}{names[i]}:" for i in range(shared, len(names))]
-        reason = f"  # {decision.reason}" if decision.reason else ""
-        lines.append(f"{'  ' * len(names)}{key}: {_flow(decision.value)}{reason}")
+        line = f"{'  ' * len(names)}{key}: {_flow(decision.value)}"
+        lines.append(f"{line:<{COLUMN}} # {decision.reason}" if decision.reason else line)
         above = names
     return "\n".join(lines) + "\n"
 

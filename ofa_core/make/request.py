@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ofa_core.run.errors import InputError
@@ -11,6 +12,8 @@ from ofa_core.run.errors import InputError
 HOST = "host"
 PHONE = "phone"
 """The name of an Android device in the project."""
+MOST_MS = 1e6
+"""Highest budget in milliseconds."""
 DEVICES = re.compile(r"host|android(:\S+)?")
 
 
@@ -32,14 +35,18 @@ class Request:
 
     def __post_init__(self) -> None:
         for value in self.ms:
-            if not 0 < value <= 1e6:
-                raise InputError(f"--ms: {value:g} is not above 0" if value <= 0 else f"--ms: {value:g} is above 1000 seconds")
+            if not 0 < value <= MOST_MS:
+                raise InputError(f"--ms: {value:g} is {'above' if value > 0 else 'not above 0; the most is'} {MOST_MS:g}")
         if not 0 < self.hours <= 10_000:
             raise InputError(f"--hours: {self.hours:g} is not above 0, and 10000 at most")
         if not DEVICES.fullmatch(self.device):
             raise InputError(f"--device: {self.device}: allowed are host, android and android:SERIAL")
-        if (self.program is not None) != (self.device != HOST):
-            raise InputError("--benchmark-model: goes with --device android; TensorFlow's program for the phone's processor")
+        if self.program is not None and self.device == HOST:
+            raise InputError("--benchmark-model: goes with --device android")
+        if self.program is None and self.device != HOST:
+            raise InputError(
+                f"--device: {self.device}: needs --benchmark-model, TensorFlow's program for the phone's processor"
+            )
         if self.out.is_relative_to(self.photos):
             raise InputError(f"--out: {self.out} lies inside the photos; name a folder elsewhere")
 
@@ -74,9 +81,9 @@ def _name(ms: float) -> str:
 
 def command(request: Mapping[str, Any], out: Path) -> str:
     """The call that repeats a request of `Request.to_json`."""
-    words = ["ofa make", str(request["photos"])]
+    words = ["ofa make", quote(request["photos"])]
     words += ["--ms", *(f"{value:g}" for value in request["ms"])] if request["ms"] else []
-    words += [f"--device {request['device']}"] if request["device"] != HOST else []
-    words += [f"--benchmark-model {request['program']}"] if request["program"] else []
+    words += [f"--device {quote(request['device'])}"] if request["device"] != HOST else []
+    words += [f"--benchmark-model {quote(request['program'])}"] if request["program"] else []
     words += [f"--hours {request['hours']:g}"] if request["hours"] != 1 else []
-    return " ".join([*words, f"--out {out}"])
+    return " ".join([*words, f"--out {quote(str(out))}"])

@@ -3,6 +3,7 @@
 All files are counted, by name. Some hundred, drawn evenly from all classes, are decoded, as `prepare` decodes them.
 """
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -163,7 +164,7 @@ def _check_classes(tree: Tree, found: Mapping[str, Classes]) -> None:
 
 def _spread(groups: list[list[str]], count: int) -> list[str]:
     """Up to `count` names, evenly from all groups and evenly over each."""
-    share = max(1, count // len(groups))
+    share = math.ceil(count / len(groups))
     picked = [[names[i] for i in np.linspace(0, len(names) - 1, min(share, len(names))).astype(int)] for names in groups]
     return [name for name in chain.from_iterable(zip_longest(*picked)) if name is not None][:count]
 
