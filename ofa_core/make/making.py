@@ -92,7 +92,7 @@ def _outline(request: Request, root: Path, state: Mapping[str, Any] | None) -> O
     def measure(params: Mapping[str, Any]) -> Speed:
         space, training = params["space"], params["training"]
         if known.get("of") == _conditions(params, found):
-            return Speed(per_image=known["per_image"], update=known["update"])
+            return Speed(per_image=known["per_image"], update=known["update"], start=known["start"])
         from ofa_core.make import speed  # torch
 
         built = SpaceParams(**space | {"resolutions": tuple(space["resolutions"])}).build()

@@ -1,5 +1,7 @@
-"""How fast networks train here: a few steps of the smallest, a middle and the largest network, timed."""
+"""How fast this machine is: a few training steps of the smallest, a middle and the largest network, and a start of Python."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -56,7 +58,13 @@ def _measure(space: Space, classes: int, batch_size: int) -> Speed:
         optimizer.step()
         average.update(net, 0)
 
-    return Speed(per_image=per_image, update=_seconds(update))
+    return Speed(per_image=per_image, update=_seconds(update), start=min(_seconds_to_start() for _ in range(2)))
+
+
+def _seconds_to_start() -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.perf_counter() - started
 
 
 def _seconds(work: Callable[[], None]) -> float:

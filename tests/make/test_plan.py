@@ -17,7 +17,7 @@ from ofa_core.run.params import ParamsFile
 from tests.conftest import REPO
 
 BASE = ParamsFile("base.yaml", base_text(REPO)).content
-SPEED = Speed(per_image={"smallest": 0.0005, "middle": 0.001, "largest": 0.002}, update=0.001)
+SPEED = Speed(per_image={"smallest": 0.0005, "middle": 0.001, "largest": 0.002}, update=0.001, start=3.0)
 
 
 def request(**changes: Any) -> Request:
@@ -98,7 +98,7 @@ def test_broken_files_are_allowed_for() -> None:
 
 
 def test_the_time_sets_the_epochs() -> None:
-    hours = [0.25, 0.3, 0.4]
+    hours = [0.25, 0.28, 0.31]
     made = [plan(found(3000), hours=h) for h in hours]
     for h, one in zip(hours, made, strict=True):
         assert one.minutes == pytest.approx(60 * h, rel=0.04)
@@ -151,7 +151,9 @@ def test_stages_are_those_of_the_pipeline() -> None:
 
 def test_time_grows_with_the_work() -> None:
     made = plan(found())
-    slower = Speed(per_image={role: 2 * seconds for role, seconds in SPEED.per_image.items()}, update=SPEED.update)
+    slower = Speed(
+        per_image={role: 2 * seconds for role, seconds in SPEED.per_image.items()}, update=SPEED.update, start=SPEED.start
+    )
     before, after = (stage_seconds(made.params, made.amounts, speed) for speed in (SPEED, slower))
     assert after["shrink@all"] > 1.7 * before["shrink@all"]
     assert after["export@fast"] == before["export@fast"]
