@@ -11,7 +11,7 @@ from typing import Any
 from ofa_core.latency.table import LatencyTable
 from ofa_core.make import project, result, source, wording
 from ofa_core.make.duration import Speed
-from ofa_core.make.plan import Plan, make_plan
+from ofa_core.make.plan import Plan, make_plan, profile_for
 from ofa_core.make.progress import Progress, locked, repro
 from ofa_core.make.request import HOST, Request, command
 from ofa_core.make.survey import Survey, survey
@@ -87,7 +87,7 @@ def _outline(request: Request, root: Path, state: Mapping[str, Any] | None) -> O
     known = state["speed"] if state else {}
     if known:
         found = replace(found, decode_seconds=known["decode_seconds"])
-    base = ParamsFile(root / "params.yaml", project.base_text(root)).content
+    base = project.base_text(root, profile_for(found))
 
     def measure(params: Mapping[str, Any]) -> Speed:
         space, training = params["space"], params["training"]
@@ -98,11 +98,11 @@ def _outline(request: Request, root: Path, state: Mapping[str, Any] | None) -> O
         built = SpaceParams(**space | {"resolutions": tuple(space["resolutions"])}).build()
         return speed.measure(built, len(found.classes), training["batch_size"], training["threads"])
 
-    plan = make_plan(request, found, base, _cores(), measure)
+    plan = make_plan(request, found, ParamsFile("params.yaml", base).content, _cores(), measure)
     lines = wording.lines(request, found, plan)
     about = [f"Written by `{command(request.to_json(), request.out)}`.", "", *lines]
     about += ["", "A comment says why a value differs from the profile's. docs/params.md explains every key."]
-    return Outline(found=found, plan=plan, text=project.params_text(root, plan.decisions, about), lines=lines)
+    return Outline(found=found, plan=plan, text=project.params_text(base, plan.decisions, about), lines=lines)
 
 
 def _check_phone(request: Request) -> None:

@@ -12,14 +12,26 @@ from ofa_core.make.survey import Survey
 from ofa_core.space.layer_sums import distinct_layers
 from ofa_core.space.registry import get_space
 
-PROFILE = "default"
-"""The profile in params/ that the decisions change."""
-ADDED = """
+
+class Profile(NamedTuple):
+    """What decisions start from: a profile in params/, by name, and changes of it, as the text of another one."""
+
+    name: str
+    changes: str = ""
+
+
+SMALL = Profile(
+    "default",
+    """
 space: {name: ofa_small, resolutions: [24, 28, 32]}
 training: {flip: true, max_shift: 0.1}
 prepare: {dataset: folder, folder: ., image_size: 32}
-"""
-"""Further changes of it, before the decisions."""
+""",
+)
+"""For pictures: its networks halve an image three times."""
+PROFILE = SMALL
+"""For photos, whose shorter side is `PHOTO_SIDE` pixels or more."""
+PHOTO_SIDE = 64
 
 SHARE = 6
 """Val and test are one in so many images each, at least `FEW` for each class, and at most `MOST_HELD_OUT`."""
@@ -47,6 +59,11 @@ class Decision(NamedTuple):
     key: str
     value: Any
     reason: str
+
+
+def profile_for(found: Survey) -> Profile:
+    """The profile for photos of this size."""
+    return PROFILE if found.shorter_sides[1] >= PHOTO_SIDE else SMALL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ofa_core.datasets.index import write_index
 from ofa_core.datasets.params import PrepareParams
-from ofa_core.make.plan import ADDED, PROFILE, Decision, Plan
+from ofa_core.make.plan import Decision, Plan, Profile
 from ofa_core.profiles.check import check_params
 from ofa_core.profiles.profile import MODELINE, lost, merged
 from ofa_core.run import files, paths
@@ -39,16 +39,16 @@ Once-for-all networks for the photos in `{photos}`, made by `{command}`. The sam
 """
 
 
-def base_text(root: Path) -> str:
+def base_text(root: Path, profile: Profile) -> str:
     """The sections of the complete parameter file that decisions change. root: see `source.root`."""
-    changes = [] if PROFILE == "default" else [(root / f"params/{PROFILE}.yaml").read_text()]
-    return merged((root / "params/default.yaml").read_text(), [*changes, ADDED])
+    changes = [(root / f"params/{profile.name}.yaml").read_text()] if profile.name != "default" else []
+    return merged((root / "params/default.yaml").read_text(), [*changes, *[profile.changes] * bool(profile.changes)])
 
 
-def params_text(root: Path, decisions: Sequence[Decision], about: Sequence[str]) -> str:
-    """params.yaml: the profile with the decisions, each with its reason. about: lines for its head."""
+def params_text(base: str, decisions: Sequence[Decision], about: Sequence[str]) -> str:
+    """params.yaml: `base`, from `base_text`, with the decisions, each with its reason. about: lines for its head."""
     head = [f"{MODELINE}docs/params.schema.json", *(f"# {line}".rstrip() for line in about)]
-    return "\n".join([*head, "", merged(base_text(root), [changes_text(decisions)])])
+    return "\n".join([*head, "", merged(base, [changes_text(decisions)])])
 
 
 def changes_text(decisions: Sequence[Decision]) -> str:

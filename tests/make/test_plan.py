@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ofa_core.make.duration import Speed, stage_seconds
-from ofa_core.make.plan import MOST_EPOCHS, Plan, make_plan, splits
-from ofa_core.make.project import base_text
+from ofa_core.make.plan import MOST_EPOCHS, PHOTO_SIDE, PROFILE, SMALL, Plan, make_plan, profile_for, splits
+from ofa_core.make.project import base_text, params_text
 from ofa_core.make.request import Request, command
 from ofa_core.make.survey import Survey
 from ofa_core.profiles.check import check_params
@@ -16,7 +16,8 @@ from ofa_core.run.errors import InputError
 from ofa_core.run.params import ParamsFile
 from tests.conftest import REPO
 
-BASE = ParamsFile("base.yaml", base_text(REPO)).content
+TEXT = base_text(REPO, SMALL)
+BASE = ParamsFile("base.yaml", TEXT).content
 SPEED = Speed(per_image={"smallest": 0.0005, "middle": 0.001, "largest": 0.002}, update=0.001, start=3.0)
 
 
@@ -46,18 +47,22 @@ def value(of: Plan, key: str) -> Any:
     return inner
 
 
-def test_every_decision_has_a_reason_and_the_parameters_are_valid(tmp_path: Path) -> None:
-    from ofa_core.make.project import params_text
-
+def test_every_decision_has_a_reason_and_the_parameters_are_valid() -> None:
     for survey in (found(), found(60, 3, 20), found(100_000, side=500, val=9000, test=50)):
-        made = plan(survey, ms=(20.0, 40.0))
+        base = base_text(REPO, profile_for(survey))
+        made = plan(survey, ParamsFile("base.yaml", base).content, ms=(20.0, 40.0))
         assert all(decision.reason for decision in {d.key: d for d in made.decisions}.values())
-        text = params_text(REPO, made.decisions, ["head"])
+        text = params_text(base, made.decisions, ["head"])
         params = ParamsFile("params.yaml", text)
         check_params(params)
         assert params.content == made.params, "what is written is what was planned"
         for decision in {d.key: d for d in made.decisions}.values():
             assert f" # {decision.reason}" in text, decision
+
+
+def test_the_profile_goes_by_the_size_of_the_photos() -> None:
+    assert profile_for(found(side=PHOTO_SIDE)) == PROFILE
+    assert profile_for(found(side=PHOTO_SIDE - 1)) == SMALL
 
 
 def test_a_sixth_is_held_out() -> None:

@@ -10,14 +10,14 @@ import yaml
 
 from ofa_core.make import source
 from ofa_core.make.plan import Decision
-from ofa_core.make.project import base_text, changes_text, commit, params_text, pipeline_text, read_state, refresh_index, write
+from ofa_core.make.project import changes_text, commit, params_text, pipeline_text, read_state, refresh_index, write
 from ofa_core.make.request import Request
 from ofa_core.profiles.profile import merged
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from tests.conftest import REPO
 from tests.make.photos import some
-from tests.make.test_plan import found, plan
+from tests.make.test_plan import TEXT, found, plan
 
 WORDS = {"name": "p", "photos": "/photos", "command": "ofa make /photos"}
 
@@ -33,7 +33,7 @@ def state(request: Mapping[str, Any]) -> dict[str, Any]:
 def put(out: Path, photos: Path, **changes: Any) -> list[str]:
     """Writes a project for some photos."""
     made = plan(found(60, 3), photos=photos, out=out, **changes)
-    text = params_text(REPO, made.decisions, ["head"])
+    text = params_text(TEXT, made.decisions, ["head"])
     request = Request(photos=photos, out=out, **changes).to_json()
     return write(source.root(), out, made, text, state(request), WORDS)
 
@@ -66,7 +66,7 @@ def test_values_and_reasons_survive() -> None:
     assert content["prepare"] == {"folder": "/a 'quoted' [path]: x #1", "image_size": 48}
     assert content["build_latency_table"]["devices"]["phone"] == {"android": {"serial": "0123", "binary": None}, "shared": True}
     assert "  image_size: 48           # last\n" in text
-    whole = merged(base_text(REPO), [text])
+    whole = merged(TEXT, [text])
     assert "  image_size: 48           # last\n" in whole
     assert "first" not in whole
 
