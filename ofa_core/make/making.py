@@ -15,7 +15,7 @@ from ofa_core.make.plan import Plan, make_plan, profile_for
 from ofa_core.make.progress import Progress, locked, repro
 from ofa_core.make.request import HOST, Request, command
 from ofa_core.make.survey import Survey, survey
-from ofa_core.run import paths
+from ofa_core.run import files, paths
 from ofa_core.run.errors import InputError
 from ofa_core.run.params import ParamsFile
 from ofa_core.runtime.android import AndroidDevice
@@ -51,19 +51,21 @@ def make(request: Request, dry_run: bool, say: Callable[[str], None]) -> tuple[l
         outline = _outline(request, roots[0], state)
         return outline.lines, _json(request, outline.plan.seconds, {}, [])
     if state is None:
-        outline = _outline(request, roots[0], None)  # before the folder exists
+        outline = _outline(request, roots[0], None)
+        with files.replacing_folder(request.out) as new:  # a project is there as a whole or not at all
+            _write(roots, request, outline, new, say)
         with locked(request.out) as lock:
-            _write(roots, request, outline, say)
             return _run(request, outline.plan.seconds, lock, say)
     with locked(request.out) as lock:
-        changed = project.refresh_index(request.out)
+        project.refresh_index(request.out)
+        changed = project.photos_digest(request.out) != state["photos"]
         if state["request"] == request.to_json() and not changed:
             minutes = sum(state["seconds"].values()) / 60
             say(f"going on with {request.out}, planned for about {wording.duration(minutes)} in all")
             return _run(request, state["seconds"], lock, say)
         say(f"{request.out}: planned again, because {'the photos' if changed else 'the arguments'} changed")
         outline = _outline(request, roots[0], None if changed else state)
-        _write(roots, request, outline, say)
+        _write(roots, request, outline, request.out, say)
         return _run(request, outline.plan.seconds, lock, say)
 
 
@@ -130,14 +132,15 @@ def _json(request: Request, seconds: Mapping[str, float], took: Mapping[str, flo
     return {"project": str(request.out), "planned_seconds": planned, "seconds": real, "models": models}
 
 
-def _write(roots: tuple[Path, Path], request: Request, outline: Outline, say: Callable[[str], None]) -> None:
+def _write(roots: tuple[Path, Path], request: Request, outline: Outline, out: Path, say: Callable[[str], None]) -> None:
+    """Says the plan and writes it to the folder `out`, then says what else changed."""
     plan, found = outline.plan, outline.found
     speed = asdict(plan.speed) | {"of": _conditions(plan.params, found), "decode_seconds": found.decode_seconds}
     state = {"request": request.to_json(), "seconds": plan.seconds, "speed": speed}
     words = {"name": request.out.name, "photos": str(request.photos), "command": command(request.to_json(), request.out)}
     for line in outline.lines:
         say(line)
-    for line in project.write(roots, request.out, plan, outline.text, state, words):
+    for line in project.write(roots, out, plan, outline.text, state, words):
         say(f"  {line}")
 
 

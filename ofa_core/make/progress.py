@@ -124,10 +124,12 @@ def repro(out: Path, progress: Progress, lock: int, stages: Sequence[str] = (), 
     with process, _terminable():
         try:
             _show(process, progress, stream)
-        except BaseException:
+        except BaseException as error:
             assert process.stdin is not None
             process.stdin.close()  # the guard ends everything
             process.wait()
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                print("stopped; the same command goes on from here", file=sys.stderr, flush=True)
             raise
     if process.returncode:
         raise InputError(f"{progress.stage or 'dvc repro'}: {_last_error(log, start)}; the whole output is in {log}")
@@ -168,7 +170,6 @@ def _terminable() -> Iterator[None]:
     """SIGTERM raises SystemExit, so that it passes through what has to be ended first."""
 
     def stop(number: int, frame: object) -> NoReturn:
-        print("stopped; the same command goes on from here", file=sys.stderr, flush=True)
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -23,7 +23,7 @@ from ofa_core.run.params import ParamsFile
 STATE = "make.json"
 """What the project was made for; it tells a project from any other folder."""
 LOG = "make.log"
-COPIED = ("stages", "params", "docs/params.md", "docs/params.schema.json", "docs/profile.schema.json",
+COPIED = ("stages", "params", "docs/params.md", "docs/own-device.md", "docs/params.schema.json", "docs/profile.schema.json",
         ".dvcignore", ".gitignore", ".gitattributes")  # fmt: skip
 """What is copied as it is."""
 DVC_CONFIG = "[core]\n    analytics = false\n    autostage = true\n    check_update = false\n"
@@ -111,7 +111,7 @@ def read_state(out: Path) -> dict[str, Any] | None:
     if not (out / STATE).is_file():
         raise InputError(f"--out: {out}: holds other files; name a new folder, or one that `ofa make` has made")
     state = files.read_json(out / STATE)
-    if not isinstance(state, dict) or not {"request", "speed", "seconds"} <= set(state):
+    if not isinstance(state, dict) or not {"request", "speed", "seconds", "photos"} <= set(state):
         raise InputError(f"{out / STATE}: not written by `ofa make`")
     return state
 
@@ -147,14 +147,19 @@ def write(
         (out / ".dvc").mkdir()
         files.write_bytes(out / ".dvc/config", DVC_CONFIG.encode())
         files.write_bytes(out / ".dvc/.gitignore", b"/config.local\n/tmp\n/cache\n")
-    files.write_json(out / STATE, state)
+    files.write_json(out / STATE, {**state, "photos": photos_digest(out)})
     commit(out, f"Plan: {words['command']}")
     return lines
 
 
-def refresh_index(out: Path) -> bool:
-    """Updates the project's index of the photos, which `prepare` depends on; returns whether it changed."""
-    return write_index(ParamsFile(out / "params.yaml").read("prepare", PrepareParams), out / paths.IMAGE_INDEX)
+def photos_digest(out: Path) -> str:
+    """Changes when the project's index of the photos does."""
+    return files.md5(out / paths.IMAGE_INDEX)
+
+
+def refresh_index(out: Path) -> None:
+    """Updates the project's index of the photos, which `prepare` depends on."""
+    write_index(ParamsFile(out / "params.yaml").read("prepare", PrepareParams), out / paths.IMAGE_INDEX)
 
 
 def commit(out: Path, message: str) -> None:

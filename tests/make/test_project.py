@@ -10,7 +10,16 @@ import yaml
 
 from ofa_core.make import source
 from ofa_core.make.plan import Decision
-from ofa_core.make.project import changes_text, commit, params_text, pipeline_text, read_state, refresh_index, write
+from ofa_core.make.project import (
+    changes_text,
+    commit,
+    params_text,
+    photos_digest,
+    pipeline_text,
+    read_state,
+    refresh_index,
+    write,
+)
 from ofa_core.make.request import Request
 from ofa_core.profiles.profile import merged
 from ofa_core.run import files
@@ -112,9 +121,12 @@ def test_another_plan_keeps_edits_and_tells_them(tmp_path: Path) -> None:
 def test_changed_photos_are_noticed(tmp_path: Path) -> None:
     out, photos = tmp_path / "project", some(tmp_path / "photos", 20)
     put(out, photos)
-    assert not refresh_index(out)
+    refresh_index(out)
+    before = photos_digest(out)
+    assert before == files.read_json(out / "make.json")["photos"]
     next((photos / "dog").iterdir()).unlink()
-    assert refresh_index(out)
+    refresh_index(out)
+    assert photos_digest(out) != before
 
 
 def test_foreign_folders_are_refused(tmp_path: Path) -> None:
