@@ -37,7 +37,8 @@ def main() -> None:
             "device": device_name(here),
         }
         models = {kind: path for kind in ("uint8", "float") if (path := paths.exported_file(name, kind)).exists()}
-        stage.write_report(report | measure(models, images, labels, params, task))
+        rule = description["preprocessing"]
+        stage.write_report(report | measure(models, images, labels, params, task, rule["mean"], rule["std"]))
 
 
 if __name__ == "__main__":

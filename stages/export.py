@@ -47,7 +47,9 @@ def main() -> None:
             best.network, train.classes, params, hard_swish, calibration, images[: params.parity_images],
             best.path.read_bytes(), best.ranges, task=task,
         )  # fmt: skip
-        drop = int8_drop(exported.float_file, exported.content["uint8"], images, labels + params.background, task)
+        drop = int8_drop(
+            exported.float_file, exported.content["uint8"], net.normalization, images, labels + params.background, task
+        )
         check_drop(drop, params.max_int8_drop, task)
 
         write(paths.exported(name), exported, exported.description | {"arch": arch.to_dict()})

@@ -3,7 +3,7 @@
 import shutil
 
 from ofa_core.baselines.params import TrainBaselinesParams
-from ofa_core.baselines.training import baseline_layers, train_baselines
+from ofa_core.baselines.training import starts, train_baselines
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
@@ -25,7 +25,9 @@ def main() -> None:
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
-        networks = baseline_layers(params, space, len(train_images.classes))
+        if params.pretrained:
+            stage.input(paths.STARTING)
+        networks = starts(params, space, len(train_images.classes), paths.STARTING, shared.zero_residuals)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             if group.is_first:
                 shutil.rmtree(paths.BASELINES, ignore_errors=True)

@@ -1,7 +1,5 @@
 """Stage train_supernet: trains the full network, the largest of the space, at all its resolutions."""
 
-from pathlib import Path
-
 import torch
 
 from ofa_core.nn import build_supernet
@@ -34,10 +32,10 @@ def main() -> None:
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         torch.manual_seed(seed)
         net = build_supernet(space, len(train_images.classes))
-        if shared.zero_residuals:
+        if params.init is None and shared.zero_residuals:
             zero_residuals(net)
         if params.init is not None:
-            transfer(stage.pinned(Path(params.init), params.init_md5, "train_supernet.init_md5"), net)
+            transfer(stage.input(paths.STARTING), net)
         schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=shared.final_lr)
         objective = Objective.alone(shared.label_smoothing, shared.dropout)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:

@@ -20,6 +20,7 @@ FLOORS = {
     "tasks": "what a task, such as classification, asks of training, files, scores and cards",
     "datasets": "published and own data sets, read by prepare alone",
     "nn": "elastic and stand-alone networks in torch, their weights, official checkpoints",
+    "pretrained": "weights that training starts from: from packages, published checkpoints, own files",
     "training": "the training loop, its images, checkpoints and processes",
     "baselines": "networks trained one by one, to compare with",
     "quantization": "fake quantisation and activation ranges in torch",

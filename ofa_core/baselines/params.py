@@ -27,7 +27,7 @@ class StockParams:
 
 @section
 class SubnetParams:
-    """A sub-network with the same choice everywhere, or the nearest that a block or stage has, to train from random weights.
+    """A sub-network with the same choice everywhere, or the nearest that a block or stage has, to train by itself.
 
     Where widths are elastic, every row has its largest.
     """
@@ -68,6 +68,9 @@ class TrainBaselinesParams:
     """Peak learning rates of a whole batch, ascending. Each network is trained with each of them, and the best on val is kept.
     A training that had to go back to a checkpoint (`training.spike_factor`) is never kept. If that of the lowest rate did so,
     half the rate is tried."""
+    pretrained: bool
+    """Whether sub-networks start from the weights of `train_supernet.init`, like the super-network; else from random ones. The
+    full network of the space at several resolutions is what one would fine-tune without a search."""
     networks: dict[str, StockParams]
     """Stock networks by name. The same network at several resolutions is as many entries."""
     subnets: dict[str, SubnetParams]

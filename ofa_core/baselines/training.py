@@ -1,18 +1,20 @@
 """Trains networks one by one, with the super-network's images, loop and number of images seen."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ofa_core.baselines.params import TrainBaselinesParams
-from ofa_core.nn.network import Network, zero_residuals
-from ofa_core.nn.weights import save_layers
+from ofa_core.nn.network import Network, build_supernet, zero_residuals
+from ofa_core.nn.weights import save_layers, transfer
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
+from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
 from ofa_core.space.stock import stock_layers
@@ -29,22 +31,43 @@ NET, METRICS = "net.safetensors", "metrics.json"
 """Files of a finished training in its work folder."""
 
 
-def baseline_layers(params: TrainBaselinesParams, space: Space, num_classes: int) -> dict[str, list[Layer]]:
-    """The networks by name. Raises InputError naming the parameter when a sub-network is not in the space."""
-    networks = {
-        name: stock_layers(stock.family, stock.width_mult, stock.resolution, num_classes, stock.total_stride)
+Start = Callable[[], Network]
+"""Makes a network as it is before training; random weights are from torch's global generator."""
+
+
+def starts(params: TrainBaselinesParams, space: Space, num_classes: int, pretrained: Path, zero: bool) -> dict[str, Start]:
+    """The networks by name, as they begin.
+
+    pretrained: the weights that sub-networks start from if `params.pretrained`. zero: whether networks that start from random
+    weights get `zero_residuals`. Raises InputError naming the parameter when a sub-network is not in the space.
+    """
+
+    def random(layers: list[Layer]) -> Network:
+        net = Network(layers)
+        if zero:
+            zero_residuals(net)
+        return net
+
+    def cut(arch: Arch) -> Network:
+        supernet = build_supernet(space, num_classes)
+        transfer(pretrained, supernet)
+        return supernet.extract(arch)
+
+    networks: dict[str, Start] = {
+        name: partial(random, stock_layers(stock.family, stock.width_mult, stock.resolution, num_classes, stock.total_stride))
         for name, stock in params.networks.items()
     }
     for name, subnet in params.subnets.items():
         try:
-            networks[name] = space.layers(subnet.arch(space), num_classes)
+            arch = subnet.arch(space)
         except InputError as error:
             raise InputError(f"train_baselines.subnets.{name}.{error}") from None
+        networks[name] = partial(cut, arch) if params.pretrained else partial(random, space.layers(arch, num_classes))
     return networks
 
 
 def train_baselines(
-    networks: Mapping[str, list[Layer]],
+    networks: Mapping[str, Start],
     evaluator: Evaluator,
     params: TrainBaselinesParams,
     shared: TrainingParams,
@@ -63,8 +86,8 @@ def train_baselines(
     """
     sweep = Sweep(evaluator=evaluator, params=params, shared=shared, machine=machine, seed=seed, group=group)
     metrics = {}
-    for name, layers in networks.items():
-        tried = sweep.run(name, layers, work / name)
+    for name, start in networks.items():
+        tried, layers = sweep.run(name, start, work / name), start().active
         steady = [attempt for attempt in tried if not attempt["rollbacks"]]
         if not steady:
             raise InputError(f"train_baselines.lrs: {name}: the loss spikes with every rate down to {tried[-1]['lr']:g}")
@@ -91,7 +114,7 @@ class Sweep:
     seed: int
     group: Group
 
-    def run(self, name: str, layers: list[Layer], work: Path) -> list[dict[str, Any]]:
+    def run(self, name: str, start: Start, work: Path) -> list[dict[str, Any]]:
         """Trains a network with every rate, the highest first; returns the results of `train`.
 
         A loss that spikes is followed by training from scratch with the next lower rate: that of the sweep, or half the lowest.
@@ -100,22 +123,21 @@ class Sweep:
         lowest, tried = rates[0], list[dict[str, Any]]()
         while rates:
             lr = rates.pop()
-            tried.append(self.train(name, layers, lr, folder_of(work, lr)))
+            tried.append(self.train(name, start, lr, folder_of(work, lr)))
             if not rates and tried[-1]["rollbacks"] and lr > lowest / 2**MOST_HALVINGS:
                 rates = [lr / 2]
         return tried
 
-    def train(self, name: str, layers: list[Layer], lr: float, work: Path) -> dict[str, Any]:
-        """Trains a network from random weights, or reads what an earlier run found: lr, top1 on val, rollbacks, cost.
+    def train(self, name: str, start: Start, lr: float, work: Path) -> dict[str, Any]:
+        """Trains a network, or reads what an earlier run found: lr, top1 on val, rollbacks, cost.
 
         All rates see the same images and start from the same weights.
         """
         work.mkdir(parents=True, exist_ok=True)
         if not (work / METRICS).exists():
             torch.manual_seed(self.seed)
-            net, r = Network(layers), layers[0].resolution
-            if self.shared.zero_residuals:
-                zero_residuals(net)
+            net = start()
+            r = net.active[0].resolution
             schedule = Schedule(
                 epochs=self.params.epochs, warmup_epochs=self.params.warmup_epochs, lr=lr, final=self.shared.final_lr
             )

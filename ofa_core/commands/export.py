@@ -26,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resolution", type=int, metavar="R", help="of the input in pixels (default: run.config's image_size)")
     add("--background", action="store_true", help="put a class before all others that never wins (1001 classes)")
     add("--labels", type=Path, metavar="FILE", help="a class a line (default: numbers)")
-    add("--imagenet-normalization", action="store_true",
-        help="the network was trained with ImageNet's mean and deviation, as once-for-all's; not x / 127.5 - 1")  # fmt: skip
+    add("--normalization", choices=("symmetric", "imagenet"),
+        help="of pixels when the weights were trained: x / 127.5 - 1, or ImageNet's mean and deviation, as once-for-all's were "
+        "(default: what the file says or `ofa fetch` noted beside it, else symmetric)")  # fmt: skip
     add("--hard-swish", choices=get_args(HardSwishChoice), default="auto",
         help="how integer files compute it; auto is the faster form on this machine (default: %(default)s)")  # fmt: skip
     add("--calibration", choices=get_args(Calibration), default="minmax",

@@ -20,7 +20,8 @@ def run(args: argparse.Namespace) -> Output:
     from ofa_core.zoo import catalogue
 
     if args.list:
-        return Output("\n".join(catalogue.PUBLISHED), {"names": list(catalogue.PUBLISHED)})
+        names = [*catalogue.PACKAGED, *catalogue.PUBLISHED]
+        return Output("\n".join(names), {"names": names})
     if args.name is None:
         raise InputError("name: missing; `ofa fetch --list` shows the names")
     path = catalogue.fetch(args.name, args.out, args.url)

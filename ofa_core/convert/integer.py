@@ -72,7 +72,7 @@ def calibrate(
     images, r = np.asarray(images), network.active[0].resolution
     if images.dtype != np.uint8 or images.shape[1:] != (r, r, 3):
         raise InputError(f"calibration images: {images.dtype} {images.shape}, expected uint8 (n, {r}, {r}, 3)")
-    batches = [to_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+    batches = [to_input(images[i : i + BATCH], network.normalization) for i in range(0, len(images), BATCH)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -14,7 +14,7 @@ from ofa_core.runtime.quiet import quiet
 
 
 def convert_float(network: TFNetwork) -> bytes:
-    """A float32 file: image (1, r, r, 3) normalised to x / 127.5 - 1 in, probabilities (1, classes) out."""
+    """A float32 file: image (1, r, r, 3), normalised, in, probabilities (1, classes) out."""
     return convert(converter_of(network))
 
 

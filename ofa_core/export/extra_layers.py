@@ -1,43 +1,14 @@
-"""Layers that export may add to a network: a normalisation of its input, a class that never wins."""
+"""A class that never wins, which export may add to a classifier."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from ofa_core.nn.network import Network
 from ofa_core.run.errors import InputError
-from ofa_core.space.layers import Layer
 
 BACKGROUND = "background"
 """Name of the class that never wins."""
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB in 0..1. Once-for-all's published networks were trained with them, as torchvision's are."""
-
-
-def with_normalization(network: Network, mean: Sequence[float], std: Sequence[float]) -> Network:
-    """A copy of a network trained on (pixel / 255 - mean) / std that takes pixel / 127.5 - 1, as every network here does.
-
-    mean, std: of the three channels. The change of scale is a 1x1 convolution before the first layer. It cannot be folded into
-    the first convolution, because padding would then have the wrong value.
-    """
-    eps, first = 1e-5, network.active[0]
-    layer = Layer(name="normalization", kind="conv", inp=3, out=3, resolution=first.resolution, bn_eps=eps)
-    longer = Network([layer, *network.active], dropout=network.dropout)
-    scale, shift = torch.tensor(std).double(), torch.tensor(mean).double()
-    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    added = {
-        "conv.weight": (0.5 / scale).diag()[:, :, None, None],  # (3, 3, 1, 1)
-        "bn.weight": torch.full((3,), 1 + eps).sqrt(),
-        "bn.bias": (0.5 - shift) / scale,
-        "bn.running_mean": torch.zeros(3),
-        "bn.running_var": torch.ones(3),
-    }
-    part = longer.parts["normalization"].state_dict()
-    names = {suffix: name for name in part for suffix in added if name.endswith(suffix)}
-    state |= {f"parts.normalization.{names[suffix]}": tensor.to(torch.float32) for suffix, tensor in added.items()}
-    longer.load_state_dict(state)
-    return longer.train(network.training)
 
 
 def with_background(network: Network) -> Network:
@@ -53,7 +24,7 @@ def with_background(network: Network) -> Network:
     *before, last = network.active
     if last.kind != "linear" or last.out < 2:
         raise InputError(f"{last.name}: a background class needs a linear layer of two classes or more before it")
-    wider = Network([*before, replace(last, out=last.out + 1)], dropout=network.dropout)
+    wider = Network([*before, replace(last, out=last.out + 1)], dropout=network.dropout, normalization=network.normalization)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for name in (f"parts.{last.name}.weight", f"parts.{last.name}.bias"):
         if name in state:

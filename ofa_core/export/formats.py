@@ -106,8 +106,7 @@ def export_network(
             "resize": "bilinear",
             "resize_to": [resolution, resolution],
             "crop": None,
-            "mean": 127.5,
-            "std": 127.5,
+            **network.normalization.scalars,
         },
         "layout": {name: LAYOUTS.get(name, "NHWC") for name in content},
     }
@@ -158,7 +157,7 @@ def _check_integer(
     scales = compare_scales(content, simulation, params.keep_float)
     report: Row = {"scales": check_scales(scales), "simulation": compare_simulation(simulation, content, images, task)}
     check_simulation(report["simulation"], params.min_simulation_agreement, task)
-    layers = layer_errors(float_file, content, images, simulation.ops)
+    layers = layer_errors(float_file, content, simulation.normalization, images, simulation.ops)
     return report, with_drift(layers, drift(simulation, content, images)), scales
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
+from ofa_core.nn.inputs import SYMMETRIC, Normalization
 from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.tasks.task import Task
@@ -13,13 +14,20 @@ BATCH = 500
 """Images between two updates of the progress bar."""
 
 
-def int8_drop(float_file: bytes, uint8_file: bytes, images: np.ndarray, labels: np.ndarray, task: Task) -> dict[str, float]:
+def int8_drop(
+    float_file: bytes,
+    uint8_file: bytes,
+    normalization: Normalization,
+    images: np.ndarray,
+    labels: np.ndarray,
+    task: Task,
+) -> dict[str, float]:
     """The task's score (0..1) of both files, the drop of the uint8 file, and the share of images they agree on.
 
-    images: uint8 (n, r, r, 3). labels: of the n images, in the task's form.
+    normalization: of the float file's input. images: uint8 (n, r, r, 3). labels: of the n images, in the task's form.
     """
     key, files = task.score_name, {"float": float_file, "uint8": uint8_file}
-    answers = {name: answers_of(name, file, images, task) for name, file in files.items()}
+    answers = {name: answers_of(name, file, images, task, normalization) for name, file in files.items()}
     score = {name: task.score(found, labels)[key] for name, found in answers.items()}
     return {
         f"{key}_float": score["float"],
@@ -39,9 +47,14 @@ def check_drop(found: Mapping[str, float], most: float, task: Task) -> None:
         )
 
 
-def answers_of(name: str, content: bytes, images: np.ndarray, task: Task) -> np.ndarray:
-    """A TFLite file's answers (n, ...) for images uint8 (n, r, r, 3). name: of the file, for the progress bar."""
-    model, found = TFLiteModel(content), []
+def answers_of(
+    name: str, content: bytes, images: np.ndarray, task: Task, normalization: Normalization = SYMMETRIC
+) -> np.ndarray:
+    """A TFLite file's answers (n, ...) for images uint8 (n, r, r, 3).
+
+    name: of the file, for the progress bar. normalization: of a float file's input.
+    """
+    model, found = TFLiteModel(content, **normalization.scalars), []
     with tqdm(total=len(images), desc=f"{name} on val", unit="image", mininterval=1) as bar:
         for i in range(0, len(images), BATCH):
             found.append(task.answers(task.named(model.predict(images[i : i + BATCH]))))

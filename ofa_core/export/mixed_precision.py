@@ -59,7 +59,9 @@ def choose_keep_float(
     """
     ranges, exact_network = of_form(ranges, hard_swish), tf_network(network, hard_swish=hard_swish)
     float_file = convert_float(exact_network)
-    batches = [to_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]  # (B, 3, r, r) each
+    batches = [
+        to_input(images[i : i + BATCH], network.normalization) for i in range(0, len(images), BATCH)
+    ]  # (B, 3, r, r) each
     exact = _outputs(network.eval(), batches)  # (n, ...)
     answers = task.answers(task.finished(exact))
 

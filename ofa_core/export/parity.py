@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from torch import nn
 
 from ofa_core.convert.network import PROBABILITIES, TFNetwork
 from ofa_core.convert.saved_model import run_frozen_graph, run_saved_model
 from ofa_core.convert.tensorflow import read_model, tf
 from ofa_core.convert.tracing import SAME_RANGE, trace
-from ofa_core.nn.inputs import to_input
-from ofa_core.nn.network import Network
+from ofa_core.nn.inputs import Normalization, to_input
+from ofa_core.nn.network import LayerModule, Network
 from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import Op
@@ -28,10 +27,11 @@ EXACT = ("tensorflow", "float", "saved_model", "frozen", "onnx")
 """Formats in float32 only: their difference from torch is bounded."""
 
 
-def network_outputs(network: nn.Module, images: np.ndarray, task: Task) -> Outputs:
+def network_outputs(network: LayerModule, images: np.ndarray, task: Task) -> Outputs:
     """What exported files should compute for images uint8 (n, r, r, 3), by a network in eval mode."""
+    inputs = (to_input(images[i : i + BATCH], network.normalization) for i in range(0, len(images), BATCH))
     with torch.no_grad():
-        return joined([task.finished(network(to_input(images[i : i + BATCH]))) for i in range(0, len(images), BATCH)])
+        return joined([task.finished(network(x)) for x in inputs])
 
 
 def compare(
@@ -41,8 +41,8 @@ def compare(
 
     Returns the result of `Task.compare` by format, and for the TensorFlow network itself.
     """
-    expected = network_outputs(network, images, task)
-    return {name: task.compare(task.named(predict(images)), expected) for name, predict in _runners(whole, content).items()}
+    expected, runners = network_outputs(network, images, task), _runners(whole, content, network.normalization)
+    return {name: task.compare(task.named(predict(images)), expected) for name, predict in runners.items()}
 
 
 def check_difference(found: Mapping[str, Mapping[str, float]], most: float) -> None:
@@ -80,15 +80,17 @@ def check_kernels(found: Mapping[str, float], least: float, task: Task) -> None:
         )
 
 
-def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, ops: Sequence[Op]) -> list[dict[str, Any]]:
+def layer_errors(
+    float_file: bytes, integer_file: bytes, normalization: Normalization, images: np.ndarray, ops: Sequence[Op]
+) -> list[dict[str, Any]]:
     """Where quantisation loses accuracy: each activation of an integer file against the float file's, in computed order.
 
-    images: uint8 (n, r, r, 3); the first `LAYERED` are run. ops: of the network. A row has position, layer, tensor
-    (the point), operator, sqnr_db (power of the float activation over that of the difference, including all earlier errors),
-    mean_error (integer minus float: the bias), scale (0 in a layer that stayed float).
+    normalization: of the float file's input. images: uint8 (n, r, r, 3); the first `LAYERED` are run. ops: of the network.
+    A row has position, layer, tensor (the point), operator, sqnr_db (power of the float activation over that of the difference,
+    including all earlier errors), mean_error (integer minus float: the bias), scale (0 in a layer that stayed float).
     """
     files = (float_file, integer_file)
-    models = [TFLiteModel(file, kernels="builtin", keep_all=True) for file in files]
+    models = [TFLiteModel(file, kernels="builtin", keep_all=True, **normalization.scalars) for file in files]
     traced = [trace(read_model(file), ops) for file in files]
     exact, coarse = ({o.point: o for o in found if o.kind not in SAME_RANGE and o.point != PROBABILITIES} for found in traced)
     power, noise, bias = (dict.fromkeys(coarse, 0.0) for _ in range(3))
@@ -117,35 +119,37 @@ def layer_errors(float_file: bytes, integer_file: bytes, images: np.ndarray, ops
     return rows
 
 
-def _runners(whole: TFNetwork, content: Mapping[str, bytes]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def _runners(
+    whole: TFNetwork, content: Mapping[str, bytes], normalization: Normalization
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Functions by format: images uint8 (n, r, r, 3) to the output (n, ...)."""
-    runners = {"tensorflow": _tensorflow(lambda x: next(iter(whole.function(x).values())))}
+    runners = {"tensorflow": _tensorflow(lambda x: next(iter(whole.function(x).values())), normalization)}
     for name, file in content.items():
         if name == "onnx":
-            runners[name] = _onnx(file)
+            runners[name] = _onnx(file, normalization)
         elif name == "frozen":
-            runners[name] = _tensorflow(run_frozen_graph(file))
+            runners[name] = _tensorflow(run_frozen_graph(file), normalization)
         elif name == "saved_model":
-            runners[name] = _tensorflow(run_saved_model(file))
+            runners[name] = _tensorflow(run_saved_model(file), normalization)
         elif name != "torch":
-            runners[name] = TFLiteModel(file).predict
+            runners[name] = TFLiteModel(file, **normalization.scalars).predict
     return runners
 
 
-def _tensorflow(function: Callable[[Any], Any]) -> Callable[[np.ndarray], np.ndarray]:
+def _tensorflow(function: Callable[[Any], Any], normalization: Normalization) -> Callable[[np.ndarray], np.ndarray]:
     def predict(images: np.ndarray) -> np.ndarray:
-        inputs = images.astype(np.float32) / np.float32(127.5) - 1
+        inputs = to_input(images, normalization).permute(0, 2, 3, 1).contiguous().numpy()
         return np.concatenate([np.asarray(function(tf.constant(x[None]))) for x in inputs])
 
     return predict
 
 
-def _onnx(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(content: bytes, normalization: Normalization) -> Callable[[np.ndarray], np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def predict(images: np.ndarray) -> np.ndarray:
-        return np.concatenate([session.run(None, {"image": x[None]})[0] for x in to_input(images).numpy()])
+        return np.concatenate([session.run(None, {"image": x[None]})[0] for x in to_input(images, normalization).numpy()])
 
     return predict

@@ -10,6 +10,7 @@ from ofa_core.convert.integer import calibrate, convert_integer
 from ofa_core.convert.params import ConversionParams
 from ofa_core.export.int8_drop import answers_of
 from ofa_core.nn.network import Network
+from ofa_core.nn.uniform_input import with_uniform_input
 from ofa_core.nn.weights import load_network, load_ranges
 from ofa_core.quantization.fake import Ranges, of_form
 from ofa_core.quantization.params import Quantization
@@ -32,7 +33,8 @@ class Candidate(NamedTuple):
 def load_candidates(folder: Path) -> list[Candidate]:
     """The networks that the stage specialize wrote into a folder, post before aware.
 
-    Raises InputError, one line, for a foreign file, an empty folder, or an aware network without ranges.
+    Raises InputError, one line, for a foreign file, an empty folder, an aware network without ranges, or one whose channels are
+    normalised differently.
     """
     found = []
     for quantization in get_args(Quantization):
@@ -41,7 +43,9 @@ def load_candidates(folder: Path) -> list[Candidate]:
             (network, arch), ranges = load_network(path), load_ranges(path)
             if (ranges is None) != (quantization == "post"):
                 raise InputError(f"{path}: {'no' if ranges is None else 'has'} ranges of activations")
-            found.append(Candidate(quantization, path, network, arch, ranges))
+            if ranges is not None and not network.normalization.uniform:
+                raise InputError(f"{path}: quantisation-aware training needs one mean and deviation for all channels")
+            found.append(Candidate(quantization, path, with_uniform_input(network), arch, ranges))
     if not found:
         raise InputError(f"{folder}: holds no network")
     return found

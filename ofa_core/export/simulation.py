@@ -83,7 +83,7 @@ def _steps(simulation: FakeQuantized, image: np.ndarray) -> dict[str, np.ndarray
         found[point] = (steps if steps.dim() == 2 else steps.permute(0, 2, 3, 1)).reshape(-1).numpy().astype(int)
 
     simulation.eval().visitor = visit
-    simulation(to_input(image[None]))
+    simulation(to_input(image[None], simulation.normalization))
     simulation.visitor = None
     return found
 

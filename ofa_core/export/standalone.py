@@ -6,24 +6,25 @@ A network is a published configuration (net.config) and its weights, or a .safet
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from ofa_core.convert.hard_swish import choose_hard_swish
 from ofa_core.convert.params import INTEGER, ConversionParams
-from ofa_core.export.extra_layers import IMAGENET_MEAN, IMAGENET_STD, with_normalization
 from ofa_core.export.formats import Exported, export_network
 from ofa_core.images.decode import is_image
 from ofa_core.images.preprocess import preprocess
 from ofa_core.images.tree import Tree
+from ofa_core.nn.inputs import NORMALIZATIONS
 from ofa_core.nn.network import Network
 from ofa_core.nn.official import load_specialized
-from ofa_core.nn.weights import load_network, load_ranges
+from ofa_core.nn.uniform_input import with_uniform_input
+from ofa_core.nn.weights import load_network, load_ranges, read_description
 from ofa_core.release.folder import ReleasedModel, write_release
 from ofa_core.release.verify import SHA256SUMS
-from ofa_core.run import files
+from ofa_core.run import files, paths
 from ofa_core.run.errors import InputError
 from ofa_core.run.params import parse
 from ofa_core.space.netconfig import arch_of_config, read_config
@@ -44,7 +45,7 @@ def export(
     *,
     resolution: int | None = None,
     shorter_side: int | None = None,
-    imagenet_normalization: bool = False,
+    normalization: str | None = None,
     labels: Path | None = None,
     calibration_images: int = 200,
     seed: int = 0,
@@ -59,7 +60,8 @@ def export(
     resolution: of the input. None: that of run.config.
     shorter_side: images are resized to this many pixels on the shorter side and cropped at the centre. None:
     resolution / 0.875 for published networks, no crop for those of this pipeline.
-    imagenet_normalization: the network was trained on pixels normalised by ImageNet's mean and standard deviation.
+    normalization: a key of `NORMALIZATIONS`, with which the weights were trained. None: what the file says, or `ofa fetch`
+    noted beside it; else symmetric.
     labels: a file with one class per line. None: classes are numbered.
     conversion: formats, hard_swish, background, calibration, keep_float.
 
@@ -68,12 +70,11 @@ def export(
     """
     params = parse(ConversionParams, conversion | BOUNDS, "export")
     _check_out(out)
-    net, arch, weights = _load(network, resolution)
+    net, arch, weights, published = _load(network, resolution, normalization)
+    trained, net = net.normalization, with_uniform_input(net)
     classes = _labels(labels, TASK.class_count([layer.out for layer in net.active]))
-    rule = _preprocessing(net.active[0].resolution, shorter_side, published=weights is None)
+    rule = _preprocessing(net, shorter_side, published)
     calibration, others = _images(calibrate, rule, calibration_images, seed, params)
-    if imagenet_normalization:
-        net = with_normalization(net, IMAGENET_MEAN, IMAGENET_STD)
     hard_swish, times = choose_hard_swish(params.hard_swish, net.active)
     ranges = load_ranges(network[0]) if len(network) == 1 else None
     try:
@@ -83,6 +84,7 @@ def export(
     entry = _entry(exported, arch, rule, len(calibration))
     _write(out, entry, exported)
     written = files.read_json(out / "manifest.json")["models"][0]
+    written |= {"normalization": next((name for name, known in NORMALIZATIONS.items() if trained == known), trained.to_dict())}
     return written | {"parity": exported.report | {"layers": exported.layers, "hard_swish_ms": times}}
 
 
@@ -96,7 +98,8 @@ def lines(found: Mapping[str, Any], out: Path) -> list[str]:
             same = f"{TASK.agreement_name.replace('_', ' ')} {agreed[TASK.agreement_name]:.2%}"
             row += f"  largest difference to torch {agreed['largest_difference']:.2g}, {same}"
         shown.append(row)
-    return [*shown, f"compared on {parity['images']} images, calibrated with {found['calibration_images']}"]
+    shown.append(f"compared on {parity['images']} images, calibrated with {found['calibration_images']}")
+    return [*shown, f"trained with normalization {found['normalization']} of pixels; --normalization names another"]
 
 
 def _check_out(out: Path) -> None:
@@ -112,24 +115,44 @@ def _check_out(out: Path) -> None:
         raise InputError(f"{out}: holds {foreign[0]}, which is not from an earlier export; name another folder")
 
 
-def _load(network: Sequence[Path], resolution: int | None) -> tuple[Network, dict[str, Any], bytes | None]:
-    """The network, its architecture as in the manifest, and the content of its .safetensors file."""
+class _Loaded(NamedTuple):
+    """A network, its architecture as in the manifest, the content of its .safetensors file, and whether others trained it."""
+
+    net: Network
+    arch: dict[str, Any]
+    weights: bytes | None
+    published: bool
+
+
+def _load(network: Sequence[Path], resolution: int | None, normalization: str | None) -> _Loaded:
+    """Reads the network. Its normalisation is the one asked for, else that of the file, else what `ofa fetch` noted."""
+    found = _read(network, resolution)
+    if normalization is None and found.weights is None:
+        note = network[-1].with_name(paths.FETCHED)
+        normalization = files.read_json(note)["normalization"] if note.is_file() else None
+    if normalization is not None:
+        found.net.normalization = NORMALIZATIONS[normalization]
+    return found
+
+
+def _read(network: Sequence[Path], resolution: int | None) -> _Loaded:
     if len(network) == 1:
         [path] = network
         if path.suffix != ".safetensors":
             raise InputError(f"{path}: one file must be a .safetensors file of this pipeline; else name net.config and weights")
-        net, arch = load_network(path)
+        published = "published" in read_description(path)
+        net, arch = load_network(path, resolution if published else None)
         if resolution not in (None, arch.r):
             raise InputError(f"--resolution: {resolution}, the network of {path} is for {arch.r}")
-        return net, arch.to_dict(), path.read_bytes()
+        return _Loaded(net, arch.to_dict(), path.read_bytes(), published)
     config_path, weights = network
     net = load_specialized(config_path, weights, resolution=resolution)
     config = read_config(config_path)
     try:
         space, width_mult, arch = arch_of_config(config, net.active[0].resolution)
     except InputError:  # of no space: only its layers describe it
-        return net, {"r": net.active[0].resolution, "layers": [layer.key for layer in net.active]}, None
-    return net, {"space": space, "width_mult": width_mult} | arch.to_dict(), None
+        return _Loaded(net, {"r": net.active[0].resolution, "layers": [layer.key for layer in net.active]}, None, True)
+    return _Loaded(net, {"space": space, "width_mult": width_mult} | arch.to_dict(), None, True)
 
 
 def _labels(path: Path | None, count: int) -> tuple[str, ...]:
@@ -143,13 +166,14 @@ def _labels(path: Path | None, count: int) -> tuple[str, ...]:
     return names
 
 
-def _preprocessing(resolution: int, shorter_side: int | None, published: bool) -> dict[str, Any]:
+def _preprocessing(net: Network, shorter_side: int | None, published: bool) -> dict[str, Any]:
     """As in a manifest entry. Published ImageNet networks see the central 87.5 % of the resized image."""
+    resolution = net.active[0].resolution
     side = round(resolution / 0.875) if shorter_side is None and published else shorter_side
     if side is not None and side < resolution:
         raise InputError(f"--shorter-side: {side} is less than the resolution, {resolution}")
     size, resized = [resolution, resolution], [side or resolution] * 2
-    rule = {"resize": "bilinear", "resize_to": resized, "crop": size if side else None, "mean": 127.5, "std": 127.5}
+    rule = {"resize": "bilinear", "resize_to": resized, "crop": size if side else None, **net.normalization.scalars}
     return rule | ({"shorter_side": side} if side else {})
 
 
@@ -197,8 +221,8 @@ def _entry(exported: Exported, arch: Mapping[str, Any], rule: Mapping[str, Any],
 
 def _write(out: Path, entry: Mapping[str, Any], exported: Exported) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        paths = {kind: Path(temporary, kind) for kind in (*exported.content, "labels")}
+        made = {kind: Path(temporary, kind) for kind in (*exported.content, "labels")}
         for kind, content in exported.content.items():
-            paths[kind].write_bytes(content)
-        paths["labels"].write_text("".join(f"{name}\n" for name in exported.classes))
-        write_release(out, [ReleasedModel(entry=entry, files=paths)])
+            made[kind].write_bytes(content)
+        made["labels"].write_text("".join(f"{name}\n" for name in exported.classes))
+        write_release(out, [ReleasedModel(entry=entry, files=made)])

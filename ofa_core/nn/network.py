@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ofa_core.nn.bottleneck import Bottleneck
 from ofa_core.nn.elastic import Conv, Linear, Pool
+from ofa_core.nn.inputs import SYMMETRIC, Normalization
 from ofa_core.nn.mbconv import MBConv
 from ofa_core.nn.part import Part, Taps
 from ofa_core.nn.slices import State
@@ -43,6 +44,8 @@ class LayerModule(nn.Module):
     """The layers that run; may be replaced."""
     dropout: float
     """Probability of dropping a feature before the classifier in training; may be changed."""
+    normalization: Normalization
+    """How pixels become its input."""
 
 
 class Network(LayerModule):
@@ -51,7 +54,7 @@ class Network(LayerModule):
     layers: the records at their largest sizes; the first `active` list.
     kernels: the elastic kernel sizes, ascending, of layers that have any, by layer name.
     dropout: probability of dropping a feature before the classifier in training.
-    outputs: the points it returns; by default the last layer.
+    outputs: the points it returns; by default the last layer. normalization: of its input.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class Network(LayerModule):
         kernels: Mapping[str, Sequence[int]] = {},
         dropout: float = 0.0,
         outputs: Sequence[str] = (),
+        normalization: Normalization = SYMMETRIC,
     ) -> None:
         super().__init__()
+        self.normalization = normalization
         self.active, self.dropout, self.outputs = list(layers), dropout, tuple(outputs)
         self.parts = nn.ModuleDict(
             {layer.name: PARTS[layer.kind](layer, kernels.get(layer.name, (layer.kernel,))) for layer in layers}
@@ -129,7 +134,7 @@ class SuperNetwork(Network):
         It has this network's mode (training or eval) and shares no storage with it.
         """
         layers = self.space.layers(arch, self.num_classes)
-        network = Network(layers, dropout=self.dropout)
+        network = Network(layers, dropout=self.dropout, normalization=self.normalization)
         for layer in layers:
             network.parts[layer.name].load_state_dict(self.sliced(layer))
         return network.to(next(self.parameters()).device).train(self.training)

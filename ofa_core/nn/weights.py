@@ -8,9 +8,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor
 
-from ofa_core.nn.network import Network, SuperNetwork, build_supernet
+from ofa_core.nn.inputs import IMAGENET, SYMMETRIC, Normalization
+from ofa_core.nn.network import CLASSIFIER, LayerModule, Network, SuperNetwork, build_supernet
 from ofa_core.nn.official import load_official, official_classes
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
@@ -19,14 +20,18 @@ from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
 from ofa_core.space.registry import get_space
 
+CLASSIFIER_BIAS = f"parts.{CLASSIFIER}.bias"
+
 
 def describe(net: SuperNetwork, supports: Space) -> dict[str, Any]:
     """A super-network's description: classes, and the part of its space that it was trained for."""
     return {"space": supports.description(), "num_classes": net.num_classes}
 
 
-def save_weights(path: str | Path, net: nn.Module, description: dict[str, Any]) -> None:
-    """Writes a network's state with a JSON-ready description."""
+def save_weights(path: str | Path, net: LayerModule, description: dict[str, Any]) -> None:
+    """Writes a network's state with a JSON-ready description, and its normalisation in it unless that is `SYMMETRIC`."""
+    if net.normalization != SYMMETRIC:
+        description = description | {"normalization": net.normalization.to_dict()}
     # One metadata key only: the library does not keep the order of several.
     metadata = {"description": json.dumps(description, sort_keys=True)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
@@ -44,16 +49,36 @@ def read_description(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a weights file of this pipeline") from None
 
 
-def load_weights(path: str | Path, net: nn.Module) -> dict[str, Any]:
-    """Loads a network's state in place; returns the description. Raises InputError when the file does not fit."""
+def load_weights(path: str | Path, net: LayerModule) -> dict[str, Any]:
+    """Loads a network's state and normalisation in place; returns the description.
+
+    Raises InputError when the file does not fit.
+    """
     description = read_description(path)
+    normalization = normalization_of(description, path)
+    _load_state(path, _read_state(path), net)
+    net.normalization = normalization
+    return description
+
+
+def _read_state(path: str | Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as stored:
-        state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def _load_state(path: str | Path, state: Mapping[str, Tensor], net: LayerModule) -> None:
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{path}: does not fit the network: {' '.join(str(error).split())[:300]}") from None
-    return description
+
+
+def normalization_of(description: Mapping[str, Any], path: str | Path) -> Normalization:
+    """The normalisation in a description. Raises InputError, naming the file, for one that cannot be read."""
+    try:
+        return Normalization.from_dict(description["normalization"]) if "normalization" in description else SYMMETRIC
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def load_full(path: str | Path, net: SuperNetwork) -> Network:
@@ -63,22 +88,32 @@ def load_full(path: str | Path, net: SuperNetwork) -> Network:
 
 
 def transfer(path: str | Path, net: SuperNetwork) -> None:
-    """Loads a super-network of the same space and width, perhaps with other classes, in place.
+    """Loads the weights that training starts from, and their normalisation, in place.
 
-    path: a file of this pipeline, or a checkpoint in the published once-for-all layout. The classifier is unchanged if the
-    number of classes differs. Raises a one-line InputError for a file that does not fit.
+    path: a super-network's file of this pipeline; the file of a stand-alone network that is the full network of the space
+    (kernel matrices then stay the identity), such as `ofa fetch` writes; or a checkpoint in the published once-for-all layout,
+    whose weights were trained with ImageNet's normalisation. The classifier is unchanged if the number of classes differs.
+
+    Raises a one-line InputError for a file that does not fit.
     """
     path = Path(path)
-    ours = path.suffix == ".safetensors"
-    num_classes = read_description(path)["num_classes"] if ours else official_classes(path)
-    source = build_supernet(net.space, num_classes)
-    if ours:
-        load_weights(path, source)
+    if path.suffix == ".safetensors":
+        description = read_description(path)
+        normalization, state = normalization_of(description, path), _read_state(path)
+        expected = net.state_dict()
+        if "layers" in description or "arch" in description:
+            state = {name: value for name, value in expected.items() if ".matrix_" in name} | state
+        same = len(state.get(CLASSIFIER_BIAS, ())) == net.num_classes
     else:
+        source = build_supernet(net.space, official_classes(path))
         load_official(source, path)
-    same = num_classes == net.num_classes
-    state = {name: value for name, value in source.state_dict().items() if same or not name.startswith("parts.classifier.")}
-    net.load_state_dict(state, strict=False)
+        normalization, state, same = IMAGENET, source.state_dict(), source.num_classes == net.num_classes
+    if not same:
+        state = {name: value for name, value in state.items() if not name.startswith(f"parts.{CLASSIFIER}.")} | {
+            name: value for name, value in net.state_dict().items() if name.startswith(f"parts.{CLASSIFIER}.")
+        }
+    _load_state(path, state, net)
+    net.normalization = normalization
 
 
 def save_layers(path: str | Path, net: Network) -> None:
@@ -104,22 +139,24 @@ def save_network(
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Writes a stand-alone network; the description holds what `load_network` needs. supernet: its origin's description.
+    Its key published, if any, names a network that was trained elsewhere.
 
     ranges: of its activations, if it was trained with quantisation; `load_ranges` reads them.
     """
-    description = {key: supernet[key] for key in ("space", "num_classes")} | {"arch": arch.to_dict()}
+    description: dict[str, Any] = {key: supernet[key] for key in ("space", "num_classes", "published") if key in supernet}
+    description |= {"arch": arch.to_dict()}
     save_weights(path, net, description if ranges is None else description | {"ranges": ranges})
 
 
-def load_network(path: str | Path) -> tuple[Network, Arch]:
+def load_network(path: str | Path, resolution: int | None = None) -> tuple[Network, Arch]:
     """A stand-alone network in eval mode, and its architecture, from the file alone.
 
-    Raises a one-line InputError for a missing or foreign file.
+    resolution: of its input in pixels. None: that in the file. Raises a one-line InputError for a missing or foreign file.
     """
     description = read_description(path)
     if "arch" not in description:
         raise InputError(f"{path}: holds a super-network, not a stand-alone network")
-    arch = Arch.from_dict(description["arch"])
+    arch = Arch.from_dict(description["arch"] | ({} if resolution is None else {"r": resolution}))
     net = Network(get_space(**description["space"]).layers(arch, description["num_classes"]))
     load_weights(path, net)
     return net.eval(), arch

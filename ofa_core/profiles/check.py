@@ -1,12 +1,15 @@
 """Checks a whole parameter file: every section, unknown sections, and references between sections."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ofa_core.pretrained.packages import check_start
 from ofa_core.profiles.sections import SECTIONS
 from ofa_core.run import paths
 from ofa_core.run.errors import InputError
 from ofa_core.run.params import ParamsFile
+from ofa_core.space.base import Space
 
 
 def check(path: str | Path) -> None:
@@ -22,7 +25,11 @@ def check_params(params: ParamsFile) -> None:
         raise InputError(f"{path}: {unknown[0]}: unknown section; there are {', '.join(SECTIONS)}")
     sections: dict[str, Any] = {name: params.read(name, kind) for name, kind in SECTIONS.items()}
     space = sections["space"].build()
-    asked = [(f"shrink.phases.{name}", phase.part) for name, phase in sections["shrink"].phases.items()]
+    init = sections["train_supernet"].init
+    asked: list[tuple[str, Callable[[Space], object]]] = []
+    if init is not None:
+        asked.append(("train_supernet", lambda space: check_start(init, space)))
+    asked += [(f"shrink.phases.{name}", phase.part) for name, phase in sections["shrink"].phases.items()]
     asked += [(f"train_baselines.subnets.{name}", subnet.arch) for name, subnet in sections["train_baselines"].subnets.items()]
     for name, of_space in asked:
         try:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ofa_core.nn.batchnorm import BatchNorm
 from ofa_core.nn.folding import compute, fold
+from ofa_core.nn.inputs import Normalization
 from ofa_core.nn.network import CLASSIFIER, LayerModule, Network
-from ofa_core.quantization.grid import IMAGE_RANGE, LEVELS, quantize_activation, quantize_weight, weight_scales
+from ofa_core.quantization.grid import LEVELS, quantize_activation, quantize_weight, weight_scales
 from ofa_core.run.errors import InputError
 from ofa_core.space.graph import last_reads, lower_network, output_points, range_points
 from ofa_core.space.layers import Layer
@@ -101,6 +102,11 @@ class FakeQuantized(LayerModule):
     def dropout(self, probability: float) -> None:
         self.network.dropout = probability
 
+    @property
+    def normalization(self) -> Normalization:  # type: ignore[override]
+        """How pixels become its input."""
+        return self.network.normalization
+
     def train(self, mode: bool = True) -> Self:
         """Sets the mode, except of the network inside."""
         super().train(mode)
@@ -112,7 +118,7 @@ class FakeQuantized(LayerModule):
         """(low, high) of every activation by point, including the image."""
         low, high = self._shifted(slice(None))
         pairs = zip(low.tolist(), high.tolist(), strict=True)
-        return {IMAGE: IMAGE_RANGE} | dict(zip(self.index, pairs, strict=True))
+        return {IMAGE: self.normalization.byte_range} | dict(zip(self.index, pairs, strict=True))
 
     def forward(self, x: Tensor) -> Any:
         """(B, 3, r, r) -> (B, num_classes); with named outputs, a dictionary of tensors by point."""
@@ -154,8 +160,8 @@ class FakeQuantized(LayerModule):
     def _image(self, x: Tensor, exact: bool) -> Tensor:
         if exact:
             return x
-        low, high = (x.new_tensor(bound) for bound in IMAGE_RANGE)
-        return quantize_activation(x + (high - low) / (2 * LEVELS), low, high)  # bytes as they are
+        low, high = (x.new_tensor(bound) for bound in self.normalization.byte_range)
+        return quantize_activation(x + self.normalization.byte_shift, low, high)  # bytes as they are
 
     def _point(self, x: Tensor, name: str) -> Tensor:
         if self.visitor is not None:
@@ -169,7 +175,7 @@ class FakeQuantized(LayerModule):
             return x
         point = self.same_range[name]
         if point == IMAGE:
-            return quantize_activation(x, *(x.new_tensor(bound) for bound in IMAGE_RANGE))
+            return quantize_activation(x, *(x.new_tensor(bound) for bound in self.normalization.byte_range))
         low, high = self._shifted(self.index[point], x.numel() // len(x))
         return quantize_activation(x, low, high)
 

@@ -16,9 +16,6 @@ LEVELS = 255
 WEIGHT_LIMIT = 127
 LEAST_WEIGHT = 5e-7
 """The converter's lower limit for a channel's largest weight."""
-IMAGE_RANGE = (-127 / 127.5, 128 / 127.5)
-"""The input's range. Its integers are the bytes minus 128: scale 1 / 127.5, zero point -1. x / 127.5 - 1 itself would lie
-halfway between integers, so an integer network sees an image that is half a step brighter."""
 
 
 class Grid(NamedTuple):

@@ -19,6 +19,7 @@ from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.images.packed import Split
 from ofa_core.images.resize import resize, to_rgb
 from ofa_core.nn.network import Network, SuperNetwork
+from ofa_core.nn.uniform_input import with_uniform_input
 from ofa_core.nn.weights import load_layers
 from ofa_core.quantization.params import Calibration
 from ofa_core.report.intervals import standard_error
@@ -49,14 +50,14 @@ def measure_baselines(
     """
     measured = {}
     for name, path in tqdm(weights.items(), desc="baselines", unit="net"):
-        net = load_layers(path)
+        net = with_uniform_input(load_layers(path))
         content = baseline_files(net, train, conversion)
         with tempfile.TemporaryDirectory() as folder:
             models = {kind: Path(folder, f"{name}_{kind}.tflite") for kind in content}
             for kind, model in models.items():
                 model.write_bytes(content[kind])
             images = to_rgb(resize(test.images, net.active[0].resolution))
-            measured[name] = measure(models, images, test.labels, timing, task)
+            measured[name] = measure(models, images, test.labels, timing, task, **net.normalization.scalars)
     return measured
 
 

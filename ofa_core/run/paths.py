@@ -27,6 +27,13 @@ DATASET_FACTS = BUILD / "data/dataset.json"
 """A data set's name, licence and classes, for stages that need no images."""
 
 
+PRETRAINED = BUILD / "pretrained"
+
+
+STARTING = PRETRAINED / "weights.safetensors"
+"""The weights that training starts from; not there where it starts from random ones."""
+
+
 SUPERNET = BUILD / "supernet"
 
 
@@ -70,8 +77,17 @@ SUFFIXES = {
 """The end of a model file's name, by kind of file. It is the same in export folders and in a release."""
 
 
+FETCHED = "fetched.json"
+"""File that `ofa fetch` puts beside a network's files: its name, and the normalisation of its pixels."""
+
+
 DETAILS = "_details.json"
 """The suffix of a report with everything that is not a metric."""
+
+
+def is_path(text: str) -> bool:
+    """Whether a parameter that may be a name or a path is a path: it has a slash or a suffix."""
+    return "/" in text or "." in text
 
 
 def supernet(phase: str) -> Path:

@@ -6,13 +6,14 @@ https://arxiv.org/abs/2011.09011, table 1). `registry.py` has the tables by name
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Gene, Slot, Space, check_resolutions, check_width_mult
 from ofa_core.space.layers import Activation, Layer, make_divisible
+from ofa_core.space.ops import Padding
 
 STRICT = {"extra": "forbid", "strict": True}
 """How pydantic reads these classes from YAML or JSON. Plain dataclasses, because `ofa cost` needs no pydantic."""
@@ -36,18 +37,21 @@ class Stem:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstBlock:
-    """The 3x3 block of stride 1 without expansion behind the stem.
+    """The 3x3 block without expansion behind the stem.
 
-    residual: whether it is residual where widths are equal. ProxylessNAS's never is.
+    residual: whether it is residual where stride is 1 and widths are equal. ProxylessNAS's never is. se: squeeze-excite.
     """
 
     widths: tuple[int, ...]
     act: Activation
     residual: bool
+    stride: int = 1
+    se: bool = False
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         _check_choices("widths", self.widths)
+        _check_stride(self.stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +100,20 @@ class Head:
     expand_widths: of MobileNetV3's 1x1 convolution before pooling; the layer of `mix_widths` then follows pooling, without
       batch norm. None: a 1x1 convolution with batch norm before pooling makes the features.
     mix_widths: features of the classifier.
+    mix_bias: whether that layer behind pooling has a bias. Published MobileNetV3s have one, Once-for-All's have none.
     """
 
     expand_widths: tuple[int, ...] | None
     mix_widths: tuple[int, ...]
     act: Activation
+    mix_bias: bool = False
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         if self.expand_widths is not None:
             _check_choices("expand_widths", self.expand_widths)
+        elif self.mix_bias:
+            raise InputError("mix_bias: true: needs expand_widths; a convolution before pooling has batch norm instead")
         _check_choices("mix_widths", self.mix_widths)
 
 
@@ -114,6 +122,7 @@ class MBTable:
     """A MobileNet-like space as data.
 
     width_mult, resolutions (pixels): what the space has unless others are asked for. bn_eps: of all batch norms.
+    padding: of all windows; same is TensorFlow's.
 
     Raises InputError that begins with the field, as the rows do.
     """
@@ -125,6 +134,7 @@ class MBTable:
     first: FirstBlock
     stages: tuple[Stage, ...]
     head: Head
+    padding: Padding = "symmetric"
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
@@ -138,18 +148,18 @@ class MBTable:
             raise InputError("stages[5].depths: must be [1]: of 21 blocks in six stages, `Arch` reads the sixth depth as 1")
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any]) -> "MBTable":
+    def parse(cls, values: Mapping[str, Any]) -> "MBTable":
         """The table with these fields, as `to_dict` returns them. Raises InputError that begins with row and field."""
         from ofa_core.run.params import parse  # needs pydantic, which the shipped tables do not
 
         try:
-            return parse(cls, fields, "")
+            return parse(cls, values, "")
         except InputError as error:
             raise InputError(str(error).lstrip(".: ")) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields: what the YAML file of a space holds."""
-        return asdict(self)
+        """JSON-ready fields: what the YAML file of a space holds. Optional ones are left out where they have their default."""
+        return _without_defaults(self)
 
     @property
     def widths(self) -> tuple[tuple[int, ...], ...]:
@@ -170,6 +180,18 @@ class MBTable:
             self.width_mult if width_mult is None else width_mult,
             tuple(self.resolutions if resolutions is None else resolutions),
         )
+
+
+def _without_defaults(row: Any) -> dict[str, Any]:
+    found = {}
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if field.default is MISSING or value != field.default:
+            nested = isinstance(value, tuple) and is_dataclass(value[0])
+            found[field.name] = (
+                _without_defaults(value) if is_dataclass(value) else [*map(_without_defaults, value)] if nested else value
+            )
+    return found
 
 
 def _check_choices(field: str, values: Sequence[float], least: int = 1, most: int = 65536) -> None:
@@ -233,16 +255,17 @@ class MBSpace(Space):
     def layers(self, arch: Arch, num_classes: int = 1000) -> list[Layer]:
         self.validate(arch)
         assert arch.ks is not None  # validated
-        table, eps = self.table, self.table.bn_eps
+        table = self.table
         stem, first, *widths = map(self._width, arch.w or (choices[0] for choices in table.widths))
         layers = [
             Layer(name="first_conv", kind="conv", inp=3, out=stem, kernel=3, stride=table.stem.stride, act=table.stem.act,
-                  resolution=arch.r, bn_eps=eps)
+                  resolution=arch.r, bn_eps=table.bn_eps, padding=table.padding)
         ]  # fmt: skip
-        residual = table.first.residual and stem == first and not table.elastic_width
+        residual = table.first.residual and table.first.stride == 1 and stem == first and not table.elastic_width
         layers.append(
-            Layer(name="block_0", kind="mbconv", inp=stem, mid=stem, out=first, kernel=3, act=table.first.act,
-                  residual=residual, resolution=layers[-1].out_resolution, bn_eps=eps)
+            Layer(name="block_0", kind="mbconv", inp=stem, mid=stem, out=first, kernel=3, stride=table.first.stride,
+                  act=table.first.act, se=make_divisible(stem // 4) if table.first.se else 0, residual=residual,
+                  resolution=layers[-1].out_resolution, bn_eps=table.bn_eps, padding=table.padding)
         )  # fmt: skip
         block = 0
         for stage, depth, width in zip(table.stages, arch.d, widths, strict=False):  # the head's widths come last
@@ -258,7 +281,8 @@ class MBSpace(Space):
         se = make_divisible(mid // 4) if stage.se else 0
         residual = stride == 1 and inp == out and not (position == 0 and self.table.elastic_width)
         return Layer(name=name, kind="mbconv", inp=inp, mid=mid, out=out, kernel=kernel, stride=stride, act=stage.act, se=se,
-                     residual=residual, resolution=before.out_resolution, bn_eps=self.table.bn_eps)  # fmt: skip
+                     residual=residual, resolution=before.out_resolution, bn_eps=self.table.bn_eps,
+                     padding=self.table.padding)  # fmt: skip
 
     def _head(self, before: Layer, widths: Sequence[int], num_classes: int) -> list[Layer]:
         act, eps, r, mix = self.table.head.act, self.table.bn_eps, before.out_resolution, widths[-1]
@@ -267,7 +291,9 @@ class MBSpace(Space):
             head = [
                 Layer(name="final_expand", kind="conv", inp=before.out, out=wide, act=act, resolution=r, bn_eps=eps),
                 Layer(name="pool", kind="avgpool", inp=wide, out=wide, resolution=r),
-                Layer(name="feature_mix", kind="linear", inp=wide, out=mix, act=act, resolution=1),
+                Layer(
+                    name="feature_mix", kind="linear", inp=wide, out=mix, act=act, bias=self.table.head.mix_bias, resolution=1
+                ),
             ]
         else:
             head = [

@@ -59,6 +59,38 @@ OFA_PROXYLESS = MBTable(
     head=Head(expand_widths=None, mix_widths=(1280,), act="relu6"),
 )
 
+
+def _lite(widths: Sequence[int], blocks: Sequence[int]) -> MBTable:
+    """The space below an EfficientNet-Lite, which is its largest network. widths, blocks: of its seven rows.
+
+    Kernels and expand ratios go up to the published ones, depths from 1 in the first rows, from 2 in the longer ones behind.
+    """
+    kernels, strides = (3, 5, 3, 5, 5, 3), (2, 2, 2, 1, 2, 1)
+    rows = zip(widths[1:], blocks[1:], kernels, strides, strict=True)
+    stages = tuple(
+        Stage(widths=(width,), depths=tuple(range(1 if most < 3 or row < 2 else 2, most + 1)),
+              kernel_sizes=(3,) if kernel == 3 else (3, 5), expand_ratios=(3, 4, 6), stride=stride, act="relu6", se=False)
+        for row, (width, most, kernel, stride) in enumerate(rows)
+    )  # fmt: skip
+    return MBTable(
+        width_mult=1.0,
+        resolutions=tuple(range(96, 257, 32)),
+        bn_eps=1e-3,
+        padding="same",
+        stem=Stem(widths=(32,), stride=2, act="relu6"),
+        first=FirstBlock(widths=(widths[0],), act="relu6", residual=False),
+        stages=stages,
+        head=Head(expand_widths=None, mix_widths=(1280,), act="relu6"),
+    )
+
+
+# EfficientNet-Lite (Google, tensorflow/tpu, models/official/efficientnet/lite): without squeeze-excite, ReLU6, made for int8.
+OFA_LITE, OFA_LITE1, OFA_LITE2 = (
+    _lite((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
+    _lite((16, 24, 40, 80, 112, 192, 320), (1, 3, 3, 4, 4, 5, 1)),
+    _lite((16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1)),
+)
+
 # For images of 20 to 32 pixels. ReLU6 without squeeze-excite is safe in int8, as in the LPCVC winner's networks.
 # By params/ci_latency.json (uint8, one thread of a server CPU, 28 pixels, expand 6) a block of the first stage takes 15 us with
 # kernel 3, 29 with 5 and 564 with 7; one of the last stage 9, 13 and 245. So early blocks are few, narrow and 3x3, no kernel is
@@ -97,6 +129,9 @@ OFA_SMALL_SE = replace(
 )
 
 MB_TABLES = {
+    "ofa_lite": OFA_LITE,
+    "ofa_lite1": OFA_LITE1,
+    "ofa_lite2": OFA_LITE2,
     "ofa_mbv3": OFA_MBV3,
     "ofa_proxyless": OFA_PROXYLESS,
     "ofa_small": OFA_SMALL,

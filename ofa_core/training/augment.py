@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ofa_core.nn.inputs import SYMMETRIC, Normalization, normalize
 from ofa_core.training.params import TrainingParams
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -20,9 +21,14 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def augment(
-    images: Tensor, rng: np.random.Generator, params: TrainingParams, resolution: int, device: torch.device | str = "cpu"
+    images: Tensor,
+    rng: np.random.Generator,
+    params: TrainingParams,
+    resolution: int,
+    device: torch.device | str = "cpu",
+    normalization: Normalization = SYMMETRIC,
 ) -> Tensor:
-    """Turns uint8 (B, H, W, C), C = 1 or 3, into network input: float32 (B, 3, r, r) = x / 127.5 - 1 on `device`.
+    """Turns uint8 (B, H, W, C), C = 1 or 3, into network input: float32 (B, 3, r, r), normalised, on `device`.
 
     Images are resampled if they are cropped or their size is not `resolution`. Otherwise their pixel values stay exact.
     """
@@ -36,7 +42,7 @@ def augment(
     else:
         x = images.permute(0, 3, 1, 2).float()  # (B, C, r, r)
     x = _colour(x, rng, params.brightness, params.saturation)
-    return (x / 127.5 - 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    return normalize(x, normalization).contiguous(memory_format=torch.channels_last)
 
 
 def draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], scale: tuple[float, float]) -> np.ndarray:

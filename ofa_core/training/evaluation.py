@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ofa_core.nn.folding import FoldedNetwork
-from ofa_core.nn.network import Network, SuperNetwork
+from ofa_core.nn.inputs import Normalization, to_input
+from ofa_core.nn.network import LayerModule, Network, SuperNetwork
 from ofa_core.nn.recalibration import recalibrate
 from ofa_core.space.arch import Arch
 from ofa_core.tasks.task import Task
@@ -33,14 +34,14 @@ def use_threads(threads: int) -> None:
 
 
 @torch.inference_mode()
-def network_measures(net: nn.Module, batches: Sequence[Batch], task: Task) -> Mapping[str, float]:
-    """A network's score (0..1) and mean loss by the task, on (x (B, 3, r, r), labels (B,)) batches. Sets eval mode."""
+def network_measures(net: LayerModule, batches: Sequence[Batch], task: Task) -> Mapping[str, float]:
+    """A network's score (0..1) and mean loss by the task, on batches of pixels and labels. Sets eval mode."""
     device, net = _device(net), net.eval()
     run = FoldedNetwork(net) if isinstance(net, Network) else net
-    return task.network_measures((run(_placed(x, device)), labels) for x, labels in batches)
+    return task.network_measures((run(_placed(pixels, net.normalization, device)), labels) for pixels, labels in batches)
 
 
-def network_score(net: nn.Module, batches: Sequence[Batch], task: Task) -> float:
+def network_score(net: LayerModule, batches: Sequence[Batch], task: Task) -> float:
     """The score (0..1) of `network_measures`."""
     return network_measures(net, batches, task)[task.score_name]
 
@@ -53,8 +54,8 @@ def eval_batch(resolution: int) -> int:
 class Inputs(Sequence[Tensor]):
     """Images in chunks (B, 3, r, r) on a device. They become float when they are read, so few are at a time."""
 
-    def __init__(self, batches: Batches, device: torch.device) -> None:
-        self.batches, self.device = batches, device
+    def __init__(self, batches: Batches, normalization: Normalization, device: torch.device) -> None:
+        self.batches, self.normalization, self.device = batches, normalization, device
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -66,14 +67,14 @@ class Inputs(Sequence[Tensor]):
     def __getitem__(self, i: int | slice) -> Tensor | list[Tensor]:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        return _placed(self.batches[i][0], self.device)
+        return _placed(self.batches[i][0], self.normalization, self.device)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (_placed(x, self.device) for x, _ in self.batches)
+        return (_placed(pixels, self.normalization, self.device) for pixels, _ in self.batches)
 
     def spread(self, count: int) -> "Inputs":
         """`count` of the images, evenly spaced; all if there are fewer."""
-        return Inputs(self.batches.spread(count), self.device)
+        return Inputs(self.batches.spread(count), self.normalization, self.device)
 
 
 class Evaluator:
@@ -93,7 +94,7 @@ class Evaluator:
 
     def calibrate(self, net: Network, resolution: int) -> Inputs:
         """Recalibrates the batch norms of the active sub-network at a resolution; returns the images used."""
-        images = Inputs(self._batches("train", resolution, PASS_PIXELS // resolution**2), _device(net))
+        images = Inputs(self._batches("train", resolution, PASS_PIXELS // resolution**2), net.normalization, _device(net))
         recalibrate(net, images)
         return images
 
@@ -111,7 +112,7 @@ class Evaluator:
         """The scores of named sub-networks, as from `subnet_score`."""
         return {name: self.subnet_score(net, arch) for name, arch in archs.items()}
 
-    def score(self, net: nn.Module, resolution: int) -> float:
+    def score(self, net: LayerModule, resolution: int) -> float:
         """The score (0..1) of a network on val, with the statistics it has. Sets eval mode."""
         return network_score(net, self._val_batches(resolution), self.val.task)
 
@@ -136,6 +137,6 @@ def _device(net: nn.Module) -> torch.device:
     return next(net.parameters()).device
 
 
-def _placed(x: Tensor, device: torch.device) -> Tensor:
-    """Moves images to a device, in the memory format fastest for convolutions."""
-    return x.to(device).contiguous(memory_format=torch.channels_last)
+def _placed(pixels: Tensor, normalization: Normalization, device: torch.device) -> Tensor:
+    """Inputs (B, 3, r, r) on a device, in the memory format fastest for convolutions, of pixels uint8 (B, r, r, C)."""
+    return to_input(pixels.to(device), normalization).contiguous(memory_format=torch.channels_last)

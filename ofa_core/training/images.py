@@ -11,7 +11,6 @@ from torch import Tensor
 from ofa_core.images.packed import load_split
 from ofa_core.images.resize import resize
 from ofa_core.images.shards import Shards
-from ofa_core.nn.inputs import to_input
 from ofa_core.run.errors import InputError
 from ofa_core.tasks.registry import get_task
 
@@ -19,7 +18,7 @@ AHEAD = 4
 """Number of steps whose images are read ahead from shards."""
 
 Batch = tuple[Tensor, Tensor]
-"""x (B, 3, r, r) and labels (B,)."""
+"""Pixels uint8 (B, r, r, C) and labels (B,)."""
 
 
 class Images:
@@ -96,7 +95,7 @@ class Batches(Sequence[Batch]):
         return Batches(self.images, self.labels, self.batch_size, self.indices[places])
 
     def _batch(self, indices: np.ndarray, pixels: np.ndarray) -> Batch:
-        return to_input(pixels), torch.from_numpy(self.labels[indices])
+        return torch.from_numpy(pixels), torch.from_numpy(self.labels[indices])
 
 
 class TrainStream:

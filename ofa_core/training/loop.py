@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ofa_core.nn.inputs import Normalization
 from ofa_core.nn.network import LayerModule
 from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
@@ -177,14 +178,14 @@ def _gradients(
     """Computes this process's share of the gradients of a step. Returns its share of the mean loss, a scalar on the device."""
     net.zero_grad(set_to_none=True)
     total, share = torch.zeros((), device=group.device), 1 / (group.size * shared.accumulate)
-    for images, labels in _parts(stream, step, shared, group):
+    for images, labels in _parts(stream, step, shared, group, net.normalization):
         task, half = stream.images.task, shared.precision == "bfloat16"
         total += objective.backward(net, subnets, images, labels, task, share, half_precision=half)
     return total
 
 
 def _parts(
-    stream: TrainStream, step: int, shared: TrainingParams, group: Group
+    stream: TrainStream, step: int, shared: TrainingParams, group: Group, normalization: Normalization
 ) -> Iterator[tuple[Callable[[int], Tensor], Tensor]]:
     """The parts of a step that this process computes: its augmented images (b, 3, r, r) at any resolution r, and labels (b,).
 
@@ -197,7 +198,7 @@ def _parts(
         @cache
         def images(resolution: int, i: int = i, seed: tuple[int, ...] = tuple(seed)) -> Tensor:
             pixels = stream.pixels(step, resolution, shared.crops).chunk(shared.accumulate)[i]
-            return augment(pixels, np.random.default_rng(seed), shared, resolution, group.device)
+            return augment(pixels, np.random.default_rng(seed), shared, resolution, group.device, normalization)
 
         torch.manual_seed(int(np.random.default_rng([*seed, 1]).integers(2**63)))
         yield images, labels[i]

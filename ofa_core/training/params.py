@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
+from ofa_core.run.paths import is_path
 from ofa_core.space.base import Space
 
 Rate = Annotated[float, Field(gt=0, le=100)]
@@ -93,15 +94,17 @@ class TrainSupernetParams:
     lr: Rate
     """Peak learning rate of a whole batch, whatever the number of processes."""
     init: str | None
-    """Path of weights to start from: a super-network's file of this pipeline, or a checkpoint in the published layout. The
-    classifier is kept if the number of classes is the same. null: random weights."""
+    """Weights to start from. A name: efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2, trained on ImageNet, for the
+    spaces ofa_lite, ofa_lite1 and ofa_lite2. Or a path: a file of this pipeline, or a checkpoint in the published once-for-all
+    layout. Pixels are then normalised as they were for these weights. The classifier is kept if the number of classes is the
+    same. null: random weights."""
     init_md5: str | None
-    """MD5 of the file `init`, so that DVC notices another file. null without `init`."""
+    """MD5 of the file whose path `init` is, so that DVC notices another file. null for a name, and without `init`."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)
-        if (self.init is None) != (self.init_md5 is None):
-            raise InputError("init_md5: goes with init; both or none")
+        if (self.init is not None and is_path(self.init)) != (self.init_md5 is not None):
+            raise InputError("init_md5: goes with a path as init; both or none")
 
 
 @section

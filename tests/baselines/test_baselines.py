@@ -11,7 +11,7 @@ import torch
 
 from ofa_core.baselines import training as baselines
 from ofa_core.baselines.params import StockParams, SubnetParams, TrainBaselinesParams
-from ofa_core.baselines.training import baseline_layers, train_baselines
+from ofa_core.baselines.training import starts, train_baselines
 from ofa_core.nn.network import Network
 from ofa_core.nn.weights import load_layers, load_network, save_layers
 from ofa_core.space.registry import get_space
@@ -51,8 +51,9 @@ def test_stock_networks_for_small_images() -> None:
         stock_layers("mobilenet_v2", 1.0, 224, 1000, 7)
 
 
+NONE = Path("no weights to start from")
 PARAMS = TrainBaselinesParams(
-    epochs=1, warmup_epochs=0, lrs=(0.02, 0.05),
+    epochs=1, warmup_epochs=0, lrs=(0.02, 0.05), pretrained=False,
     networks={"stock": StockParams(family="mobilenet_v3_small", width_mult=0.25, total_stride=8, resolution=20)},
     subnets={"alone": SubnetParams(kernel_size=3, depth=2, expand_ratio=3, resolution=24)},
 )  # fmt: skip
@@ -64,8 +65,8 @@ def evaluator_of(dataset: Path) -> Evaluator:
 
 def run(dataset: Path, out: Path, params: TrainBaselinesParams = PARAMS, seed: int = 0) -> dict[str, dict[str, Any]]:
     return train_baselines(
-        baseline_layers(params, SPACE, 10), evaluator_of(dataset), params, SHARED, RARELY, out, seed=seed, work=out / "work",
-        group=ALONE,
+        starts(params, SPACE, 10, NONE, zero=True),
+        evaluator_of(dataset), params, SHARED, RARELY, out, seed=seed, work=out / "work", group=ALONE,
     )  # fmt: skip
 
 
@@ -99,7 +100,8 @@ def test_the_best_rate_on_val_is_kept_and_nothing_trained_twice(
         run(dataset, tmp_path)
     metrics = run(dataset, tmp_path)
     assert trained == [("stock", 0.05), ("stock", 0.02), ("alone", 0.05), ("alone", 0.05), ("alone", 0.02)]
-    networks, evaluator = baseline_layers(PARAMS, SPACE, 10), evaluator_of(dataset)
+    networks = {name: start().active for name, start in starts(PARAMS, SPACE, 10, NONE, zero=True).items()}
+    evaluator = evaluator_of(dataset)
     assert PARAMS.families == {"stock": "mobilenet_v3_small", "alone": "alone"}
     assert networks["alone"] == SPACE.layers(SPACE.smallest(24), 10)
     for name, layers in networks.items():
@@ -194,7 +196,7 @@ def test_wrong_sub_networks_are_named() -> None:
     with pytest.raises(ValueError, match=r"subnets.a: a network has this name already"):
         TrainBaselinesParams(
             epochs=1, warmup_epochs=0, lrs=(0.1,),
-            networks={"a": PARAMS.networks["stock"]}, subnets={"a": PARAMS.subnets["alone"]},
+            pretrained=False, networks={"a": PARAMS.networks["stock"]}, subnets={"a": PARAMS.subnets["alone"]},
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from ofa_core.export.formats import export_network, write
 from ofa_core.export.int8_drop import check_drop, int8_drop
 from ofa_core.export.parity import check_difference, check_kernels, compare, compare_kernels, layer_errors
 from ofa_core.images.packed import pack
+from ofa_core.nn.inputs import SYMMETRIC
 from ofa_core.nn.weights import save_network
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly
@@ -165,7 +166,7 @@ def test_errors_of_layers_tell_where_the_loss_is():
     weight = broken.parts["block_2"].project.weight.data
     weight.copy_((weight / weight.abs().max() * 2).round() * weight.abs().max() / 2)
     ranges = calibrate(broken, calibration, "minmax", "composed")
-    rows = layer_errors(exported.float_file, convert_integer(broken, ranges), images, lower_network(broken.active))
+    rows = layer_errors(exported.float_file, convert_integer(broken, ranges), SYMMETRIC, images, lower_network(broken.active))
     before = min(row["sqnr_db"] for row in rows if row["layer"] in ("first_conv", "block_0", "block_1"))
     assert [row["sqnr_db"] for row in rows if row["layer"] == "block_2"][-1] < before - 6
 
@@ -188,7 +189,7 @@ def test_gates_stop_with_one_line():
         check_difference({"float": {"largest_difference": float("nan")}}, 1e-3)
     images = random_images(40, 20, seed=4)
     labels = torch_probabilities(network, images).argmax(1)
-    found = int8_drop(exported.float_file, exported.content["uint8"], images, labels, TASK)
+    found = int8_drop(exported.float_file, exported.content["uint8"], SYMMETRIC, images, labels, TASK)
     assert found["top1_float"] == 1
     assert found["int8_drop"] == pytest.approx(1 - found["int8_agreement"])
     check_drop(found, found["int8_drop"], TASK)

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from ofa_core.commands.classify import Classifier
-from ofa_core.export.extra_layers import IMAGENET_MEAN, IMAGENET_STD, with_normalization
-from ofa_core.nn.inputs import to_input
+from ofa_core.nn.inputs import IMAGENET, SYMMETRIC, to_input
 from ofa_core.nn.official import load_specialized
+from ofa_core.nn.uniform_input import with_uniform_input
 from ofa_core.runtime.tflite import TFLiteModel
 from tests.commands.test_main import ofa
 from tests.conftest import REPO, shared_data
@@ -133,11 +133,16 @@ def test_equal_bytes_from_another_process_and_folder(exported, half, tmp_path):
 def test_normalisation_of_imagenet():
     network = make_network("ofa_small_k7", 0.5, 20)
     images = random_images(4, 20)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    assert with_uniform_input(network) is network
+    network.normalization = IMAGENET
+    torch.testing.assert_close(to_input(images, IMAGENET), (pixels - mean) / std)
+    longer = with_uniform_input(network)
+    assert longer.normalization == SYMMETRIC
     with torch.no_grad():
         expected = network((pixels - mean) / std)
-        got = with_normalization(network, IMAGENET_MEAN, IMAGENET_STD)(normalised(images))
+        got = longer(normalised(images))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
