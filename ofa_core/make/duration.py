@@ -14,6 +14,7 @@ FORWARD = 1 / 3
 """Share of a training step that its forward pass takes. The backward pass computes two gradients of the same size."""
 STARTS = {
     "prepare": 0.8,
+    "fetch_weights": 1.5,
     "train": 2.5,  # train_supernet, shrink, collect_accuracies
     "measure": 3.0,  # build_latency_table, choose
     "layer_file": 0.05,  # one layer as a file
@@ -67,6 +68,7 @@ def stage_seconds(params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> 
     devices, targets = params["build_latency_table"]["devices"], params["search"]["targets"]
     images = amounts.train + amounts.val + amounts.test
     found = {"prepare": work.fixed("prepare") + images * amounts.decode_seconds / max(1, amounts.cores)}
+    found["fetch_weights"] = work.fixed("fetch_weights")
     found |= {f"build_latency_table@{name}": work.table(device) for name, device in devices.items()}
     found["train_supernet"] = work.full()
     found |= {f"shrink@{name}": work.phase(phase) for name, phase in params["shrink"]["phases"].items()}

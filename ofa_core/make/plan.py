@@ -29,7 +29,7 @@ prepare: {dataset: folder, folder: ., image_size: 32}
 """,
 )
 """For pictures: its networks halve an image three times."""
-PROFILE = SMALL
+PROFILE = Profile("photos")
 """For photos, whose shorter side is `PHOTO_SIDE` pixels or more."""
 PHOTO_SIDE = 64
 

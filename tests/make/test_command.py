@@ -39,7 +39,7 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(
     assert main(["make", "photos", "--dry-run", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["project"] == str(tmp_path / "photos-models")
-    assert len(found["planned_seconds"]) == 20
+    assert {"prepare", "shrink@all", "export@fast", "checksum"} <= set(found["planned_seconds"])
     assert listed(tmp_path) == before
 
 
