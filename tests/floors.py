@@ -39,6 +39,7 @@ FLOORS = {
     "zoo": "what others published, and fetching it",
     "report": "comparisons, plots, challenge scores",
     "profiles": "whole parameter files: their sections, checks and variants",
+    "make": "a folder of photos to a whole project: survey, plan, project, progress",
     "commands": "the command `ofa`",
 }
 """Folders and their content, lowest first."""

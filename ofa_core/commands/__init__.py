@@ -11,5 +11,5 @@ Slow imports happen only when a command runs, or when its own `--help` is shown.
 of a second and loads none of numpy, torch, TensorFlow and DVC.
 """
 
-COMMANDS = ("check", "profile", "verify", "fetch", "cost", "search", "export", "eval", "predict", "bench", "score")
+COMMANDS = ("make", "check", "profile", "verify", "fetch", "cost", "search", "export", "eval", "predict", "bench", "score")
 """In the order of `ofa --help`."""

@@ -6,7 +6,7 @@ replaces the default's as a whole, so no phase or target of the default is left 
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,23 +73,29 @@ def complete(path: Path, out: Path = PARAMS) -> ParamsFile:
     ParamsFile(path)  # one-line error if missing, not YAML or not a mapping
     if not DEFAULT.is_file():
         raise InputError(f"{DEFAULT}: no such file; profiles are completed from it, so run this in the repository's root")
-    head, body = _split(path.read_text())
-    default_head, default_body = _split(DEFAULT.read_text())
-    yaml = _yaml()
-    content = yaml.load(default_body)
-    if path.resolve() == DEFAULT.resolve():
-        head = default_head
-    else:
-        _merge(content, yaml.load(body), entries())
+    head, changes = _split(path.read_text())[0], []
+    if path.resolve() != DEFAULT.resolve():
+        changes = [path.read_text()]
         head = [*head, "#", f"# Written by `ofa profile`: params/default.yaml with the changes of {path.as_posix()}."]
         head += ["# docs/params.md explains every key, `ofa check` checks them."]
     schema = f"{MODELINE}{os.path.relpath(SCHEMA, out.parent)}"
-    stream = StringIO()
-    yaml.dump(content, stream)
-    sections = re.sub(r"\n+(?=\w)", "\n\n", stream.getvalue())  # a blank line before each section
-    params = ParamsFile(path, "\n".join([schema, *head, "", sections]))
+    params = ParamsFile(path, "\n".join([schema, *head, "", merged(DEFAULT.read_text(), changes)]))
     check_params(params)
     return params
+
+
+def merged(default: str, changes: Iterable[str]) -> str:
+    """The sections of a complete file: those of `default` with the changes of one profile after the other.
+
+    All are texts of YAML files. Comments at the top of a file are left out; one on the line of a changed value comes with it.
+    """
+    yaml = _yaml()
+    content = yaml.load(_split(default)[1])
+    for text in changes:
+        _merge(content, yaml.load(_split(text)[1]), entries())
+    stream = StringIO()
+    yaml.dump(content, stream)
+    return re.sub(r"\n+(?=\w)", "\n\n", stream.getvalue())  # a blank line before each section
 
 
 def check_file(path: Path) -> bool:
