@@ -12,7 +12,7 @@ HELP = {
     "--device": "what latencies are measured on: host (this machine), android (the phone at the cable) or android:SERIAL, as "
     "`adb devices` lists it (default: %(default)s)",
     "--benchmark-model": "TensorFlow's benchmark_model for the phone's processor; goes with android, see docs/own-device.md",
-    "--hours": "about how long a run of three models may take; sets the epochs (default: %(default)g)",
+    "--minutes": "about how long a run of three models may take; sets the epochs (default: %(default)g)",
     "--out": "the project's folder (default: the name of PHOTOS and -models, in the current folder)",
     "--dry-run": "say what was found and planned, and write nothing",
 }
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ms", type=float, nargs="+", metavar="MS", help=HELP["--ms"])
     parser.add_argument("--device", default="host", metavar="DEVICE", help=HELP["--device"])
     parser.add_argument("--benchmark-model", type=Path, metavar="FILE", help=HELP["--benchmark-model"])
-    parser.add_argument("--hours", type=float, default=1.0, metavar="H", help=HELP["--hours"])
+    parser.add_argument("--minutes", type=float, default=20, metavar="N", help=HELP["--minutes"])
     parser.add_argument("--out", type=Path, metavar="DIR", help=HELP["--out"])
     parser.add_argument("--dry-run", action="store_true", help=HELP["--dry-run"])
     parser.epilog = (
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> Output:
         ms=tuple(sorted(set(args.ms or ()))),
         device=args.device,
         program=args.benchmark_model and args.benchmark_model.resolve(),
-        hours=args.hours,
+        minutes=args.minutes,
     )
 
     def say(line: str) -> None:

@@ -103,7 +103,7 @@ def make_plan(
     decisions += _gates(applied(base, decisions), found)
     params = applied(base, decisions)
     speed, amounts = measure(params), _amounts(params, found, cores)
-    factor, reason = _factor(request.hours, params, amounts, speed)
+    factor, reason = _factor(request.minutes, params, amounts, speed)
     decisions += _epochs(params, factor, reason)
     decisions += [Decision(f"search.targets.{name}", of, _target_reason(of)) for name, of in target_names(request).items()]
     params = applied(base, decisions)
@@ -221,8 +221,8 @@ def _amounts(params: Mapping[str, Any], found: Survey, cores: int) -> Amounts:
     return Amounts(**splits(params, found), layers=layers, decode_seconds=found.decode_seconds, cores=cores)
 
 
-def _factor(hours: float, params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> tuple[float, str]:
-    """The factor on all epochs with which a run of `USUAL_TARGETS` models takes `hours`, and what limits it."""
+def _factor(minutes: float, params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> tuple[float, str]:
+    """The factor on all epochs with which a run of `USUAL_TARGETS` models takes `minutes`, and what limits it."""
     usual = {f"{i}": {"fraction": i / (USUAL_TARGETS - 1)} for i in range(USUAL_TARGETS)}
 
     def seconds(factor: float) -> float:
@@ -235,12 +235,12 @@ def _factor(hours: float, params: Mapping[str, Any], amounts: Amounts, speed: Sp
     steps = max(1, longest * (amounts.train // params["training"]["batch_size"]))
     low, high = min(1.0, FEWEST_STEPS / steps), MOST_EPOCHS / longest
     rest, whole = seconds(1e-6), seconds(1.0)
-    factor = (3600 * hours - rest) / (whole - rest)
+    factor = (60 * minutes - rest) / (whole - rest)
     if factor < low:
-        return low, f"the fewest that make sense; --hours {hours:g} leaves less"
+        return low, f"the fewest that make sense; --minutes {minutes:g} leaves less"
     if factor > high:
         return high, f"{MOST_EPOCHS} epochs at most: more hardly help"
-    return factor, f"what --hours {hours:g} leaves at the speed measured here"
+    return factor, f"what --minutes {minutes:g} leaves at the speed measured here"
 
 
 def _trained(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -12,6 +12,8 @@ from ofa_core.run.errors import InputError
 HOST = "host"
 PHONE = "phone"
 """The name of an Android device in the project."""
+MINUTES = 20
+"""Time of a run unless another is asked for."""
 MOST_MS = 1e6
 """Highest budget in milliseconds."""
 DEVICES = re.compile(r"host|android(:\S+)?")
@@ -21,7 +23,7 @@ DEVICES = re.compile(r"host|android(:\S+)?")
 class Request:
     """photos: a folder or .zip archive; out: the project's folder; both absolute. ms: budgets in milliseconds, ascending;
     empty: three models along the front. device: `host`, `android` or `android:SERIAL`. program: TensorFlow's benchmark_model,
-    for a phone. hours: about how long the whole run may take.
+    for a phone. minutes: about how long the whole run may take.
 
     Raises InputError, naming the argument, for values that are impossible.
     """
@@ -31,14 +33,14 @@ class Request:
     ms: tuple[float, ...] = ()
     device: str = HOST
     program: Path | None = None
-    hours: float = 1.0
+    minutes: float = MINUTES
 
     def __post_init__(self) -> None:
         for value in self.ms:
             if not 0 < value <= MOST_MS:
                 raise InputError(f"--ms: {value:g} is {'above' if value > 0 else 'not above 0; the most is'} {MOST_MS:g}")
-        if not 0 < self.hours <= 10_000:
-            raise InputError(f"--hours: {self.hours:g} is not above 0, and 10000 at most")
+        if not 0 < self.minutes <= 10_000:
+            raise InputError(f"--minutes: {self.minutes:g} is not above 0, and 10000 at most")
         if not DEVICES.fullmatch(self.device):
             raise InputError(f"--device: {self.device}: allowed are host, android and android:SERIAL")
         if self.program is not None and self.device == HOST:
@@ -85,5 +87,5 @@ def command(request: Mapping[str, Any], out: Path) -> str:
     words += ["--ms", *(f"{value:g}" for value in request["ms"])] if request["ms"] else []
     words += [f"--device {quote(request['device'])}"] if request["device"] != HOST else []
     words += [f"--benchmark-model {quote(request['program'])}"] if request["program"] else []
-    words += [f"--hours {request['hours']:g}"] if request["hours"] != 1 else []
+    words += [f"--minutes {request['minutes']:g}"] if request["minutes"] != MINUTES else []
     return " ".join([*words, f"--out {quote(str(out))}"])

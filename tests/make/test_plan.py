@@ -103,18 +103,18 @@ def test_broken_files_are_allowed_for() -> None:
 
 
 def test_the_time_sets_the_epochs() -> None:
-    hours = [0.25, 0.28, 0.31]
-    made = [plan(found(3000), hours=h) for h in hours]
-    for h, one in zip(hours, made, strict=True):
-        assert one.minutes == pytest.approx(60 * h, rel=0.04)
+    minutes = [15, 17, 19]
+    made = [plan(found(3000), minutes=m) for m in minutes]
+    for m, one in zip(minutes, made, strict=True):
+        assert one.minutes == pytest.approx(m, rel=0.04)
     assert [value(one, "shrink.phases.all.epochs") for one in made] == sorted(
         value(one, "shrink.phases.all.epochs") for one in made
     )
-    assert value(plan(found(300), hours=50), "shrink.phases.all.epochs") == MOST_EPOCHS
-    short = plan(found(3000), hours=0.001)
+    assert value(plan(found(300), minutes=3000), "shrink.phases.all.epochs") == MOST_EPOCHS
+    short = plan(found(3000), minutes=0.06)
     assert short.minutes > 0.06
     reasons = {d.key: d.reason for d in short.decisions}
-    assert reasons["shrink.phases.all"] == "the fewest that make sense; --hours 0.001 leaves less"
+    assert reasons["shrink.phases.all"] == "the fewest that make sense; --minutes 0.06 leaves less"
 
 
 def test_other_latencies_do_not_train_again() -> None:
@@ -169,7 +169,7 @@ def test_time_grows_with_the_work() -> None:
     [
         ({"ms": (-3.0,)}, "--ms: -3 is not above 0"),
         ({"ms": (float("nan"),)}, "--ms: nan is not above 0"),
-        ({"hours": 0.0}, "--hours: 0 is not above 0, and 10000 at most"),
+        ({"minutes": 0.0}, "--minutes: 0 is not above 0, and 10000 at most"),
         ({"device": "toaster"}, "--device: toaster: allowed are host, android and android:SERIAL"),
         ({"device": "android"}, "--device: android: needs --benchmark-model"),
         ({"program": Path("/x")}, "--benchmark-model: goes with --device android"),
@@ -183,5 +183,5 @@ def test_impossible_requests(changes: dict[str, Any], message: str) -> None:
 
 
 def test_the_call_that_repeats_a_request() -> None:
-    asked = request(ms=(20.0, 0.5), hours=2.0, photos=Path("/my photos"))
-    assert command(asked.to_json(), asked.out) == "ofa make '/my photos' --ms 20 0.5 --hours 2 --out /project"
+    asked = request(ms=(20.0, 0.5), minutes=120.0, photos=Path("/my photos"))
+    assert command(asked.to_json(), asked.out) == "ofa make '/my photos' --ms 20 0.5 --minutes 120 --out /project"

@@ -77,7 +77,7 @@ def test_values_and_reasons_survive() -> None:
     assert "  image_size: 48           # last\n" in text
     whole = merged(TEXT, [text])
     assert "  image_size: 48           # last\n" in whole
-    assert "first" not in whole
+    assert "# first\n" not in whole
 
 
 def test_a_project_is_a_pipeline(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def ran(project: Path, since: int) -> list[str]:
 
 def test_a_run_that_is_killed_and_gone_on_with(tmp_path: Path) -> None:
     some(tmp_path / "photos", 40)
-    project, arguments = tmp_path / "models", ("make", "photos", "--out", "models", "--hours", "0.01", "--ms", "0.03")
+    project, arguments = tmp_path / "models", ("make", "photos", "--out", "models", "--minutes", "0.6", "--ms", "0.03")
     killed = start(tmp_path, *arguments)
     while not (project / "make.log").exists() or "shrink@all" not in ran(project, 0):
         assert killed.poll() is None, killed.communicate()
