@@ -16,9 +16,9 @@ from ofa_core.nn.network import CLASSIFIER, SuperNetwork
 from ofa_core.training.evaluation import Evaluator, eval_batch
 from ofa_core.training.images import Images
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-"""L2 penalties on the weights of standardised features that are tried; the best on val is kept."""
-STEPS = 200
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
+"""L2 penalties on the weights of standardised features that are tried, each from the result before; the best on val is kept."""
+STEPS = 100
 """Most steps of L-BFGS for one penalty."""
 
 
@@ -64,13 +64,13 @@ def fit_classifier(net: SuperNetwork, evaluator: Evaluator, resolution: int, mir
     val, val_labels = _features(net, evaluator.val, resolution, mirrored=False)
     mean, deviation = features.mean(0), features.std(0) + 1e-6  # (C,)
     features, val = ((x - mean) / deviation for x in (features, val))
-    best: tuple[float, float, Tensor, Tensor] | None = None
+    weight, bias = torch.zeros(net.num_classes, features.shape[1]), torch.zeros(net.num_classes)
+    best = -1.0, PENALTIES[0], weight, bias
     for penalty in PENALTIES:
-        weight, bias = _logistic_regression(features, labels, net.num_classes, penalty)
+        weight, bias = _logistic_regression(features, labels, penalty, weight, bias)
         top1 = float(((val @ weight.T + bias).argmax(1) == val_labels).float().mean())
-        if best is None or top1 >= best[0]:
+        if top1 > best[0]:
             best = top1, penalty, weight, bias
-    assert best is not None
     _, penalty, weight, bias = best
     classifier = net.parts[CLASSIFIER].state_dict()
     classifier["weight"].copy_(weight / deviation)
@@ -93,10 +93,13 @@ def _features(net: SuperNetwork, images: Images, resolution: int, mirrored: bool
     return torch.cat(found), torch.cat(labels)
 
 
-def _logistic_regression(x: Tensor, labels: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
-    """Weights (classes, C) and bias (classes,) of least cross entropy plus `penalty` / 2 times the squared weights."""
+def _logistic_regression(x: Tensor, labels: Tensor, penalty: float, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (classes, C) and bias (classes,) of least cross entropy plus `penalty` / 2 times the squared weights.
+
+    x: (n, C). weight, bias: where to start.
+    """
     x, labels = x.clone(), labels.clone()  # not inference tensors
-    weight, bias = torch.zeros(classes, x.shape[1], requires_grad=True), torch.zeros(classes, requires_grad=True)
+    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, tolerance_change=1e-7, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
