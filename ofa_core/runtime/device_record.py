@@ -10,14 +10,20 @@ RUNTIMES = ("ai-edge-litert", "tensorflow", "tensorflow-cpu")
 """Packages with a TFLite interpreter, in the order of preference of `ofa_core.runtime.tflite`."""
 RUNTIME_FIELDS = ("runtime", "runtime_version")
 """Fields of a device record that change if a package is updated."""
+FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
+"""Instruction sets for which XNNPACK has kernels of its own, as /proc/cpuinfo names them. Processors of one name differ in them:
+with AVX-512 VNNI, integer files take half the time."""
 
 
 def host_device(threads: int = 1) -> dict[str, Any]:
-    """This machine and its TFLite runtime: kind, cpu, machine, system, runtime, runtime_version, threads."""
+    """This machine and its TFLite runtime: kind, cpu, features, machine, system, runtime, runtime_version, threads."""
     runtime, number = _runtime()
+    known = _cpu_info()
+    found = (known.get("flags") or known.get("Features") or "").split()
     return {
         "kind": "host",
-        "cpu": _cpu_model(),
+        "cpu": known.get("model name") or platform.processor() or "unknown",
+        "features": [feature for feature in FEATURES if feature in found],
         "machine": platform.machine(),
         "system": platform.system(),
         "runtime": runtime,
@@ -33,8 +39,11 @@ def device_name(device: dict[str, Any]) -> str:
 
 
 def differences(table: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Differences between two device records as `field: a, b` lines, without date and runtime."""
-    return _changes(table, now, [key for key in now if key not in ("date", *RUNTIME_FIELDS)])
+    """Differences between two device records as `field: a, b` lines, without date and runtime.
+
+    A field that the table's record lacks, because it is older, is no difference.
+    """
+    return _changes(table, now, [key for key in now if key in table and key not in ("date", *RUNTIME_FIELDS)])
 
 
 def runtime_changes(table: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -55,12 +64,10 @@ def _runtime() -> tuple[str, str]:
     return "none", ""
 
 
-def _cpu_model() -> str:
-    """The processor's name: from /proc/cpuinfo on Linux, elsewhere from Python if it knows it."""
+def _cpu_info() -> dict[str, str]:
+    """The fields of the first processor in /proc/cpuinfo; empty where there is no such file."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:
-        pass
-    return platform.processor() or "unknown"
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}

@@ -167,6 +167,9 @@ def test_device_records_are_compared_without_the_date():
     assert device["cpu"]
     assert differences(device | {"date": "2020-01-01"}, device) == []
     assert differences(device, device | {"threads": 2}) == ["threads: 1, 2"]
+    assert differences(device | {"features": ["avx2"]}, device | {"features": []}) == ["features: ['avx2'], []"]
+    older = {key: value for key, value in device.items() if key != "features"}
+    assert differences(older, device) == []
 
 
 DEVICE = DeviceParams(
