@@ -10,8 +10,13 @@ from tests.conftest import shared_data
 
 
 def photos(archive="images/grocery_photos.zip", prefix="", most=None, seed=0):
+    """`photos_of` an archive of the shared data; skips the test without it."""
+    return photos_of(shared_data(archive), prefix, most, seed)
+
+
+def photos_of(path, prefix="", most=None, seed=0):
     """{name: bytes} of photos of an archive, a random part of them if `most` is given."""
-    with zipfile.ZipFile(shared_data(archive)) as opened:
+    with zipfile.ZipFile(path) as opened:
         names = sorted(n for n in opened.namelist() if n.startswith(prefix) and n.lower().endswith((".jpg", ".jpeg")))
         if most is not None:
             names = sorted(np.random.default_rng(seed).permutation(names)[:most].tolist())

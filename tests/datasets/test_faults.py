@@ -86,14 +86,19 @@ def test_near_duplicates_that_were_drawn_apart_leave_train(tmp_path):
     report, faults, _ = prepared(write(tmp_path / "x", files), tmp_path, test_images=12)
     assert report["val_images"] + report["test_images"] == 20
     assert report["dropped_images"] >= 0.95 * report["leaked_images"] > 5
-    assert report["train_images"] == 60 - report["dropped_images"]
+    assert report["train_images"] == len(files) - 20 - report["dropped_images"]
     assert len(faults["leaks"]) >= report["leaked_images"]
     out = tmp_path / "out/data.npz"
     train, test = (load_split(out, name).images[:].astype(float) for name in ("train", "test"))
     assert min(np.abs(train - image).mean(axis=(1, 2, 3)).min() for image in test) > 5
-    with pytest.raises(ValueError, match="without near-duplicates of val and test, no train image is left for class"):
-        few = {f"{kind}/{i}.jpg": original for kind in KINDS[:2] for i, original in enumerate([files[next(iter(files))]] * 4)}
-        prepared(write(tmp_path / "y", few), tmp_path / "y_out", test_images=2)
+
+
+def test_a_class_of_copies_alone(tmp_path):
+    original = next(iter(photos(prefix="train/Kiwi/", most=1).values()))
+    root = write(tmp_path / "x", {f"{kind}/{i}.jpg": original for kind in KINDS[:2] for i in range(9)})
+    with pytest.raises(ValueError, match="without near-duplicates of val and test, no train image is left for class Avocado$"):
+        prepared(root, tmp_path, test_images=2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_clean_photos_pass(tmp_path):
