@@ -41,7 +41,7 @@ def pack(archive: Path, folder: Path, classes: list[str], train_images: int) -> 
     (folder / "images/test").rename(folder / "images/val")
     params = PrepareParams(
         dataset="folder", folder=str(folder / "images"), image_size=SIZE, class_names=None, train_images=train_images,
-        val_images=200 * len(classes), test_images=len(classes), max_broken=0, shards=None,
+        val_images=200 * len(classes), test_images=len(classes), max_broken=0, leaks="report", shards=None,
     )  # fmt: skip
     prepare(params, 0, folder, folder / "packed.npz")
     return folder / "packed.npz"

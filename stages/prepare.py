@@ -8,13 +8,13 @@ from ofa_core.run.stage import exit_cleanly, running
 
 
 def main() -> None:
-    """Writes build/data/ (classification.npz, dataset.json and, if asked for, shards/) and reports/prepare.json."""
+    """Writes build/data/ (classification.npz, dataset.json and, if asked for, shards/), reports/prepare/ and its .json."""
     with running("prepare") as stage:
         params = stage.params.read("prepare", PrepareParams)
         seed = stage.params.read("seed", int)
         write_index(params)  # DVC hashes inputs after the command has ended, so it records this one
         stage.input(paths.IMAGE_INDEX)
-        report = prepare(params, seed, paths.RAW, paths.DATASET)
+        report = prepare(params, seed, paths.RAW, paths.DATASET, paths.REPORTS / "prepare")
         write_index(params)  # images that changed meanwhile fail the stage, like all inputs
         files.write_json(paths.report("prepare"), report)
 

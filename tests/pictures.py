@@ -52,7 +52,15 @@ def zipped(root, path, prefix=""):
 
 def params(path, **changes):
     fields = (
-        {"dataset": "folder", "folder": str(path), "image_size": SIZE, "class_names": None, "shards": None, "max_broken": 0}
+        {
+            "dataset": "folder",
+            "folder": str(path),
+            "image_size": SIZE,
+            "class_names": None,
+            "shards": None,
+            "max_broken": 0,
+            "leaks": "stop",
+        }
         | ALL_IMAGES
         | changes
     )

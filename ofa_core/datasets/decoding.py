@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from ofa_core.datasets.thumbnails import Thumbnails, thumbnail
 from ofa_core.images.decode import centre, decode
 from ofa_core.images.shards import ShardWriter
 from ofa_core.images.tree import Tree
@@ -38,12 +39,46 @@ class Listing(NamedTuple):
         return Listing([self.names[i] for i in indices], self.labels[indices])
 
 
-class Decoded(NamedTuple):
-    """Images uint8 (n, s, s, 3), labels int64 (n,), and a digest of each image's pixels."""
+class Look(NamedTuple):
+    """What is kept of a decoded image to compare it with others.
 
-    images: np.ndarray
-    labels: np.ndarray
-    digests: list[bytes]
+    digest: of the stored pixels. thumbnail: uint8 (32, 32, 3), the whole image squeezed to a square. shorter_side: in pixels,
+    before resizing.
+    """
+
+    digest: bytes
+    thumbnail: np.ndarray
+    shorter_side: int
+
+
+class Decoded:
+    """What is known of the readable images of a split, in order: names, labels int64 (n,) and their `Look`s.
+
+    thumbnails: where to add theirs, behind those of the splits before.
+    """
+
+    def __init__(self, listing: Listing, thumbnails: Thumbnails) -> None:
+        self._listing, self._thumbnails = listing, thumbnails
+        self._places: list[int] = []
+        self.digests: list[bytes] = []
+        self.shorter_sides: list[int] = []
+
+    def add(self, place: int, look: Look) -> None:
+        """Adds the image at a place of the listing."""
+        self._thumbnails.append(look.thumbnail)
+        self._places.append(place)
+        self.digests.append(look.digest)
+        self.shorter_sides.append(look.shorter_side)
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the tree."""
+        return [self._listing.names[i] for i in self._places]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels int64 (n,)."""
+        return np.asarray(self._listing.labels[self._places], dtype=np.int64)
 
 
 class Broken:
@@ -62,44 +97,45 @@ class Broken:
             raise InputError(f"{self.tree.path}: {self.count} broken images, {more}; the last is {name}: {reason}")
 
 
-def decode_split(tree: Tree, split: str, listing: Listing, size: int, broken: Broken) -> Decoded:
-    """The readable images of a listing, in order, uint8 (n, size, size, 3)."""
-    images = np.empty((len(listing.names), size, size, 3), np.uint8)
-    labels, digests = [], []
-    for i, (label, pixels, digest) in enumerate(_decoded(tree, split, listing, size, broken, lambda pixels: pixels)):
-        images[i] = pixels
-        labels.append(label)
-        digests.append(digest)
-    return Decoded(images[: len(labels)], np.array(labels, dtype=np.int64), digests)
+def decode_split(
+    tree: Tree, split: str, listing: Listing, size: int, broken: Broken, thumbnails: Thumbnails
+) -> tuple[np.ndarray, Decoded]:
+    """The readable images of a listing, in order, uint8 (n, size, size, 3), and what is known of them."""
+    images, decoded = np.empty((len(listing.names), size, size, 3), np.uint8), Decoded(listing, thumbnails)
+    for count, (place, pixels, look) in enumerate(_decoded(tree, split, listing, size, broken, lambda pixels: pixels)):
+        images[count] = pixels
+        decoded.add(place, look)
+    return images[: len(decoded.digests)], decoded
 
 
 def shard_split(
-    tree: Tree, split: str, listing: Listing, size: int, broken: Broken, writer: ShardWriter
-) -> tuple[np.ndarray, list[bytes]]:
-    """Writes the readable images of a listing into shards, in order. Returns their labels int64 (n,) and digests."""
-    labels, digests = [], []
-    for label, content, digest in _decoded(tree, split, listing, size, broken, writer.encode):
-        writer.add(split, content, label)
-        labels.append(label)
-        digests.append(digest)
-    return np.array(labels, dtype=np.int64), digests
+    tree: Tree, split: str, listing: Listing, size: int, broken: Broken, thumbnails: Thumbnails, writer: ShardWriter
+) -> Decoded:
+    """Writes the readable images of a listing into shards, in order. Returns what is known of them."""
+    decoded = Decoded(listing, thumbnails)
+    for place, content, look in _decoded(tree, split, listing, size, broken, writer.encode):
+        writer.add(split, content, int(listing.labels[place]))
+        decoded.add(place, look)
+    return decoded
 
 
 def _decoded(
     tree: Tree, split: str, listing: Listing, size: int, broken: Broken, encode: Callable[[np.ndarray], T]
-) -> Iterator[tuple[int, T, bytes]]:
-    """Label, encoded pixels and digest of each readable image, in order. Only a few images are in memory at a time."""
+) -> Iterator[tuple[int, T, Look]]:
+    """Place in the listing, encoded pixels and look of each readable image. Only a few images are in memory at a time."""
 
-    def work(chunk: range) -> list[tuple[T, bytes] | str]:
+    def work(chunk: range) -> list[tuple[T, Look] | str]:
         """The result for each image of a chunk, or the reason why it cannot be read."""
-        results: list[tuple[T, bytes] | str] = []
+        results: list[tuple[T, Look] | str] = []
         for i in chunk:
             try:
-                pixels = np.array(centre(decode(tree.read(listing.names[i])), size, (size, size)))
+                image = decode(tree.read(listing.names[i]))
+                pixels = np.array(centre(image, size, (size, size)))
             except InputError as error:
                 results.append(str(error))
             else:
-                results.append((encode(pixels), hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()))
+                digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+                results.append((encode(pixels), Look(digest, thumbnail(image), min(image.size))))
         return results
 
     # Pillow decodes and resizes without Python's lock, so threads help. Small images take less time than handing over the lock.
@@ -120,7 +156,7 @@ def _decoded(
                     if isinstance(result, str):
                         broken.add(listing.names[i], result)
                     else:
-                        yield int(listing.labels[i]), *result
+                        yield i, *result
                 bar.update(len(chunk))
     finally:
         pool.shutdown(cancel_futures=True)

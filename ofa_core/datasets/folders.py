@@ -8,12 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ofa_core.datasets import faults
 from ofa_core.datasets.class_names import rename
-from ofa_core.datasets.decoding import Broken, Listing, decode_split, repeated, shard_split
+from ofa_core.datasets.decoding import Broken, Decoded, Listing, decode_split, repeated, shard_split
+from ofa_core.datasets.thumbnails import Thumbnails
 from ofa_core.images.decode import SUFFIXES, is_image
 from ofa_core.images.packed import SPLITS, draw
 from ofa_core.images.shards import ShardWriter, Stored
@@ -35,11 +37,13 @@ Classes = dict[str, list[str]]
 
 class Loaded(NamedTuple):
     """splits: images uint8 (N, s, s, 3) or their locations, and labels int64 (N,), of train, val and test.
-    counts: metrics of what was left out."""
+    counts: metrics of what was left out or is wrong. faults: what is wrong by file name. sheets: PNGs of it by file name."""
 
     splits: dict[str, tuple[np.ndarray | Stored, np.ndarray]]
     classes: tuple[str, ...]
     counts: dict[str, int]
+    faults: dict[str, Any]
+    sheets: dict[str, bytes]
 
 
 def load(params: "PrepareParams", seed: int, layout: Callable[[Tree], dict[str, Classes]], shards: Path) -> Loaded:
@@ -50,7 +54,8 @@ def load(params: "PrepareParams", seed: int, layout: Callable[[Tree], dict[str, 
     shards: the folder to write if `params.shards` is set.
 
     Raises InputError, one line naming path or parameter: no such folder, no images, only one class, a class without images or
-    with fewer than `FEWEST_IMAGES`, a class that train lacks, fewer images than requested, too many broken images.
+    with fewer than `FEWEST_IMAGES`, a class that train lacks, fewer images than requested, too many broken images, images of
+    val or test in train.
     """
     path, size = params.source, params.image_size or 0
     with Tree(path) as tree:
@@ -61,22 +66,28 @@ def load(params: "PrepareParams", seed: int, layout: Callable[[Tree], dict[str, 
         _check_train(
             chosen["train"].labels, classes, f"{path}: no train image is left for class", "; hold out fewer, or take more"
         )
-        broken = Broken(tree, params.max_broken)
+        broken, thumbnails = Broken(tree, params.max_broken), Thumbnails()
+        drawn = [name for name in SPLITS if name not in listings]
+        images: dict[str, np.ndarray | Stored] = {}
+        decoded: dict[str, Decoded] = {}
         if params.shards is None:
-            decoded = {name: decode_split(tree, name, chosen[name], size, broken) for name in SPLITS}
-            labels = {name: half.labels for name, half in decoded.items()}
-            digests = {name: half.digests for name, half in decoded.items()}
-            _check_readable(path, labels, classes)
-            images: dict[str, np.ndarray | Stored] = {name: half.images for name, half in decoded.items()}
+            for name in SPLITS:
+                images[name], decoded[name] = decode_split(tree, name, chosen[name], size, broken, thumbnails)
+            found, kept = _check(params, decoded, thumbnails, classes, drawn)
         else:
-            labels, digests = {}, {}
             with ShardWriter(shards, params.shards, size) as writer:
                 for name in SPLITS:
-                    labels[name], digests[name] = shard_split(tree, name, chosen[name], size, broken, writer)
-                _check_readable(path, labels, classes)
+                    decoded[name] = shard_split(tree, name, chosen[name], size, broken, thumbnails, writer)
+                found, kept = _check(params, decoded, thumbnails, classes, drawn)
             images = {name: writer.stored(name) for name in SPLITS}
-    counts = {"ignored_files": ignored, "broken_images": broken.count, "repeated_images": repeated(path, digests)}
-    return Loaded({name: (images[name], labels[name]) for name in SPLITS}, shown, counts)
+        sheets = faults.sheets(found, tree)
+    left_out = {"ignored_files": ignored, "broken_images": broken.count}
+    left_out["repeated_images"] = repeated(path, {name: half.digests for name, half in decoded.items()})
+    splits = {name: (images[name], decoded[name].labels) for name in SPLITS}
+    left_out["dropped_images"] = int((~kept).sum())
+    if not kept.all():
+        splits["train"] = _taken(images["train"], kept), decoded["train"].labels[kept]
+    return Loaded(splits, shown, left_out | faults.counts(found), faults.listing(found), sheets)
 
 
 def find(tree: Tree) -> dict[str, Classes]:
@@ -200,6 +211,32 @@ def _check_train(labels: np.ndarray, classes: tuple[str, ...], before: str, afte
     for label, count in enumerate(np.bincount(labels, minlength=len(classes))):
         if not count:
             raise InputError(f"{before} {classes[label]}{after}")
+
+
+def _check(
+    params: "PrepareParams",
+    decoded: Mapping[str, Decoded],
+    thumbnails: Thumbnails,
+    classes: tuple[str, ...],
+    drawn: Sequence[str],
+) -> tuple[faults.Faults, np.ndarray]:
+    """The faults of the images, and which train images stay, bool. Raises InputError for faults that stop the stage.
+
+    drawn: splits that were held out of train.
+    """
+    _check_readable(params.source, {name: half.labels for name, half in decoded.items()}, classes)
+    found = faults.find_faults(decoded, thumbnails, params.image_size or 0, drawn)
+    if params.leaks == "stop":
+        faults.stop_at_leaks(found, params.source)
+    kept = ~found.dropped(params.leaks)
+    before = f"{params.source}: without near-duplicates of val and test, no train image is left for class"
+    _check_train(decoded["train"].labels[kept], classes, before, "")
+    return found, kept
+
+
+def _taken(images: np.ndarray | Stored, kept: np.ndarray) -> np.ndarray | Stored:
+    """Some of the images; those in shards stay there, but nothing points to them."""
+    return images._replace(places=images.places[kept]) if isinstance(images, Stored) else images[kept]
 
 
 def _check_readable(path: Path, labels: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> None:

@@ -35,7 +35,11 @@ class PrepareParams:
     0: all of them. If the folder has no test split, they are held out of train."""
     max_broken: Annotated[int, Field(ge=0)]
     """Most images that may be left out because they cannot be read, for folder and imagenet. One more stops the stage."""
-
+    leaks: Literal["stop", "drop", "report"]
+    """Train images that are near-duplicates of val or test images (the same photo in another size or encoding, or one of the
+    next moment), for folder and imagenet. stop: they stop the stage, but where val or test is held out of train, they are left
+    out of train. drop: they are always left out of train. report: they are kept, and accuracy is better than it should be.
+    reports/prepare/ shows them."""
     shards: Literal["png", "jpeg"] | None
     """For folder and imagenet sets that do not fit in memory: stores the images in tar archives and reads them during
     training. png is lossless; jpeg takes a fifth of the bytes. null: one file, read as a whole."""

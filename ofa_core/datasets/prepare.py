@@ -36,29 +36,37 @@ def preprocessing(params: PrepareParams) -> dict[str, Any]:
     return {} if params.image_size is None else {"shorter_side": params.image_size}
 
 
-def prepare(params: PrepareParams, seed: int, raw_folder: Path, out_path: Path) -> dict[str, int]:
+def prepare(
+    params: PrepareParams, seed: int, raw_folder: Path, out_path: Path, faults_folder: Path | None = None
+) -> dict[str, int]:
     """Packs the data set into `out_path`. If `params.shards` is set, shards go to a folder beside it.
 
     Beside it, dataset.json says what stages without images need: what `about` and `preprocessing` give, and classes, their
     names. Equal arguments and files give equal bytes.
 
     raw_folder: the first place to look for published files. A relative `params.folder` starts at the current folder.
+    faults_folder: where to write what is wrong with the images of a folder: faults.json by file name, and contact sheets.
 
-    Returns a report: images of each split, classes, image size in pixels, and what was left out of a folder.
-    Raises InputError, one line naming a parameter: data not found or broken, or fewer images than requested.
+    Returns a report: images of each split, classes, image size in pixels, what was left out of a folder or is wrong with it.
+    Raises InputError, one line naming a parameter: data not found or broken, fewer images than requested, or leaks.
     """
     with _naming_parameters(params):
         if params.dataset in LAYOUTS:
             data = folders.load(params, seed, LAYOUTS[params.dataset], folder_of(out_path))
         else:
             arrays = _arrays(params, raw_folder)
-            data = folders.Loaded(dict(split_arrays(arrays, params.images, seed)), arrays.classes, {})
+            data = folders.Loaded(dict(split_arrays(arrays, params.images, seed)), arrays.classes, {}, {"checked": False}, {})
     if params.shards is None:
         shutil.rmtree(folder_of(out_path), ignore_errors=True)  # left by another set
     pack(out_path, data.splits, data.classes)
     facts = about(params) | preprocessing(params) | {"classes": list(data.classes)}
     files.write_json(out_path.with_name(paths.DATASET_FACTS.name), facts)
     height, width, channels = data.splits["train"][0].shape[1:]
+    if faults_folder is not None:
+        with files.replacing_folder(faults_folder) as folder:
+            files.write_json(folder / "faults.json", data.faults)
+            for name, content in data.sheets.items():
+                files.write_bytes(folder / name, content)
     report = {"height": height, "width": width, "channels": channels, "classes": len(data.classes)}
     return report | {f"{name}_images": len(labels) for name, (_, labels) in data.splits.items()} | data.counts
 

@@ -175,6 +175,7 @@ def test_params_are_checked_against_each_other(changes, message):
         "class_names": None,
         "shards": None,
         "max_broken": 0,
+        "leaks": "stop",
     } | ALL_IMAGES
     parse(PrepareParams, good, "params.yaml: prepare")
     with pytest.raises(ValueError, match=rf"^params\.yaml: {message}$"):

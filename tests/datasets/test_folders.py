@@ -22,7 +22,8 @@ def test_train_val_and_test_of_its_own(tmp_path):
     metrics, splits = run(folder(tmp_path / "birds", SPLIT), tmp_path)
     assert metrics == {
         "height": SIZE, "width": SIZE, "channels": 3, "classes": 2, "train_images": 9, "val_images": 3, "test_images": 3,
-        "broken_images": 0, "ignored_files": 0, "repeated_images": 0,
+        "broken_images": 0, "ignored_files": 0, "repeated_images": 0, "leaked_images": 0, "dropped_images": 0,
+        "duplicate_pairs": 0, "conflicting_pairs": 0, "tiny_images": 0, "blank_images": 0,
     }  # fmt: skip
     for name, split in splits.items():
         assert split.images.shape == (metrics[f"{name}_images"], SIZE, SIZE, 3)
@@ -103,8 +104,8 @@ def test_names_in_archives_reach_nothing_outside(tmp_path):
 def test_images_in_two_splits_are_told(tmp_path, capsys):
     root = folder(tmp_path / "x", SPLIT)
     (root / "test/cat/copy.png").write_bytes((root / "train/cat/1.png").read_bytes())
-    metrics, _ = run(root, tmp_path)
-    assert metrics["repeated_images"] == 1
+    metrics, _ = run(root, tmp_path, leaks="report")
+    assert metrics["repeated_images"] == metrics["leaked_images"] == 1
     assert "1 images of val and test are also in train, pixel for pixel" in capsys.readouterr().err
 
 

@@ -52,7 +52,7 @@ def tree(root, flat=True):
 
 def run(path, tmp_path, **changes):
     out = tmp_path / "out.npz"
-    metrics = prepare(params(path, **({"dataset": "imagenet", "val_images": 3} | changes)), 0, tmp_path, out)
+    metrics = prepare(params(path, **({"dataset": "imagenet", "val_images": 3, "leaks": "report"} | changes)), 0, tmp_path, out)
     return metrics, {name: load_split(out, name) for name in SPLITS}
 
 

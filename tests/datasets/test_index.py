@@ -110,7 +110,7 @@ def test_published_data_have_one_index(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     given = PrepareParams(
         dataset="fashion_mnist", folder=None, image_size=None, class_names=None, train_images=0, val_images=5000, test_images=0,
-        max_broken=0, shards=None,
+        max_broken=0, leaks="stop", shards=None,
     )  # fmt: skip
     assert write_index(given)
     assert paths.IMAGE_INDEX.read_text() == (REPO / paths.IMAGE_INDEX).read_text()

@@ -21,7 +21,7 @@ from ofa_core.run.errors import InputError
 from ofa_core.run.params import parse
 from tests.conftest import REPO
 
-OWN = {"folder": None, "image_size": None, "class_names": None, "shards": None, "max_broken": 0}
+OWN = {"folder": None, "image_size": None, "class_names": None, "shards": None, "max_broken": 0, "leaks": "stop"}
 ALL = {"dataset": "fashion_mnist", "train_images": 0, "val_images": 5000, "test_images": 0} | OWN
 
 

@@ -38,7 +38,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind in ("memory", "png", "jpeg"):
         packed[kind] = tmp_path_factory.mktemp(kind) / "data.npz"
         chosen = params(
-            archive, image_size=SIDE, train_images=200, val_images=60, test_images=50, shards=None if kind == "memory" else kind
+            archive,
+            image_size=SIDE,
+            train_images=200,
+            val_images=60,
+            test_images=50,
+            leaks="report",
+            shards=None if kind == "memory" else kind,
         )
         prepare(chosen, 0, packed[kind].parent, packed[kind])
     return packed
@@ -204,7 +210,8 @@ crops = replace(SHARED, crop_scale=(0.08, 1.0))
 augment(torch.zeros(64, 32, 32, 3, dtype=torch.uint8), np.random.default_rng(0), crops, 28)
 before = peak()
 if what == "prepare":
-    print(prepare(params(archive, image_size=32, val_images=5000, shards="jpeg"), 0, out.parent, out)["train_images"])
+    chosen = params(archive, image_size=32, val_images=5000, leaks="report", shards="jpeg")
+    print(prepare(chosen, 0, out.parent, out)["train_images"])
 else:
     images, val = Images(out, "train"), Images(out, "val")
     stream = TrainStream(images, 64, [0])
@@ -217,7 +224,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_peak_memory_of_sixty_thousand_images(tmp_path: Path) -> None:
-    """Preparing and reading all of CIFAR-10 (184 MB as arrays) takes less than half of that, on top of the libraries.
+    """Preparing and reading all of CIFAR-10 (184 MB as arrays) takes less than 60 % of that, on top of the libraries.
 
     Resident memory varies: the same code took 61 MB and 69 MB to read within a minute.
     """
@@ -229,5 +236,5 @@ def test_peak_memory_of_sixty_thousand_images(tmp_path: Path) -> None:
         assert found == count
         peaks[what] = float(peak)
     print(peaks)
-    assert peaks["prepare"] < 92
+    assert peaks["prepare"] < 110
     assert peaks["train"] < 92
