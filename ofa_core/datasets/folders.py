@@ -37,10 +37,12 @@ Classes = dict[str, list[str]]
 
 class Loaded(NamedTuple):
     """splits: images uint8 (N, s, s, 3) or their locations, and labels int64 (N,), of train, val and test.
+    names: of the images in the folder, by split, in their order; empty if they have none.
     counts: metrics of what was left out or is wrong. faults: what is wrong by file name. sheets: PNGs of it by file name."""
 
     splits: dict[str, tuple[np.ndarray | Stored, np.ndarray]]
     classes: tuple[str, ...]
+    names: dict[str, list[str]]
     counts: dict[str, int]
     faults: dict[str, Any]
     sheets: dict[str, bytes]
@@ -85,9 +87,11 @@ def load(params: "PrepareParams", seed: int, layout: Callable[[Tree], dict[str, 
     left_out["repeated_images"] = repeated(path, {name: half.digests for name, half in decoded.items()})
     splits = {name: (images[name], decoded[name].labels) for name in SPLITS}
     left_out["dropped_images"] = int((~kept).sum())
+    names = {name: decoded[name].names for name in SPLITS}
     if not kept.all():
         splits["train"] = _taken(images["train"], kept), decoded["train"].labels[kept]
-    return Loaded(splits, shown, left_out | faults.counts(found), faults.listing(found), sheets)
+        names["train"] = [name for name, stays in zip(names["train"], kept, strict=True) if stays]
+    return Loaded(splits, shown, names, left_out | faults.counts(found), faults.listing(found), sheets)
 
 
 def find(tree: Tree) -> dict[str, Classes]:

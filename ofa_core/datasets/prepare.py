@@ -42,7 +42,8 @@ def prepare(
     """Packs the data set into `out_path`. If `params.shards` is set, shards go to a folder beside it.
 
     Beside it, dataset.json says what stages without images need: what `about` and `preprocessing` give, and classes, their
-    names. Equal arguments and files give equal bytes.
+    names. names.json has the images' names by split, in their order, if they are files. Equal arguments and files give equal
+    bytes.
 
     raw_folder: the first place to look for published files. A relative `params.folder` starts at the current folder.
     faults_folder: where to write what is wrong with the images of a folder: faults.json by file name, and contact sheets.
@@ -55,12 +56,15 @@ def prepare(
             data = folders.load(params, seed, LAYOUTS[params.dataset], folder_of(out_path))
         else:
             arrays = _arrays(params, raw_folder)
-            data = folders.Loaded(dict(split_arrays(arrays, params.images, seed)), arrays.classes, {}, {"checked": False}, {})
+            data = folders.Loaded(
+                dict(split_arrays(arrays, params.images, seed)), arrays.classes, {}, {}, {"checked": False}, {}
+            )
     if params.shards is None:
         shutil.rmtree(folder_of(out_path), ignore_errors=True)  # left by another set
     pack(out_path, data.splits, data.classes)
     facts = about(params) | preprocessing(params) | {"classes": list(data.classes)}
     files.write_json(out_path.with_name(paths.DATASET_FACTS.name), facts)
+    files.write_json(out_path.with_name(paths.IMAGE_NAMES.name), data.names)
     height, width, channels = data.splits["train"][0].shape[1:]
     if faults_folder is not None:
         with files.replacing_folder(faults_folder) as folder:

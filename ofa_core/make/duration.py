@@ -12,6 +12,8 @@ import numpy as np
 
 FORWARD = 1 / 3
 """Share of a training step that its forward pass takes. The backward pass computes two gradients of the same size."""
+EXAMINED = 160
+"""Pixels of the smallest images in the stage examine."""
 STARTS = {
     "prepare": 0.8,
     "fetch_weights": 1.5,
@@ -69,6 +71,9 @@ def stage_seconds(params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> 
     images = amounts.train + amounts.val + amounts.test
     found = {"prepare": work.fixed("prepare") + images * amounts.decode_seconds / max(1, amounts.cores)}
     found["fetch_weights"] = work.fixed("fetch_weights")
+    found["examine"] = work.fixed("prepare")
+    if params["train_supernet"]["init"] is not None:
+        found["examine"] = work.fixed("train") + images * work.features()
     found |= {f"build_latency_table@{name}": work.table(device) for name, device in devices.items()}
     found["train_supernet"] = work.full()
     found |= {f"shrink@{name}": work.phase(phase) for name, phase in params["shrink"]["phases"].items()}
@@ -103,6 +108,11 @@ class _Work:
     def image(self, role: str) -> float:
         """A step of one network for one image, at the mean resolution."""
         return self.speed.per_image[role] * self.mean_area
+
+    def features(self) -> float:
+        """The full network on one image, enlarged as the stage examine does."""
+        largest = max(self.params["space"]["resolutions"])
+        return FORWARD * self.speed.per_image["largest"] * max(1.0, (EXAMINED / largest) ** 2)
 
     def training(self, epochs: float, per_image: float) -> float:
         """Steps with `per_image` seconds for each image."""

@@ -27,6 +27,10 @@ DATASET_FACTS = BUILD / "data/dataset.json"
 """A data set's name, licence and classes, for stages that need no images."""
 
 
+IMAGE_NAMES = BUILD / "data/names.json"
+"""Names of the images by split, in their order; empty if they are not files of a folder."""
+
+
 PRETRAINED = BUILD / "pretrained"
 
 

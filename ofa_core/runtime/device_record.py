@@ -11,8 +11,8 @@ RUNTIMES = ("ai-edge-litert", "tensorflow", "tensorflow-cpu")
 RUNTIME_FIELDS = ("runtime", "runtime_version")
 """Fields of a device record that change if a package is updated."""
 FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
-"""Instruction sets for which XNNPACK has kernels of its own, as /proc/cpuinfo names them. Processors of one name differ in them:
-with AVX-512 VNNI, integer files take half the time."""
+"""Instruction sets for which XNNPACK has kernels of its own, as /proc/cpuinfo names them. Processors of one name differ in
+them: with AVX-512 VNNI, integer files take half the time."""
 
 
 def host_device(threads: int = 1) -> dict[str, Any]:

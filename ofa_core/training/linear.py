@@ -60,14 +60,14 @@ def fit_classifier(net: SuperNetwork, evaluator: Evaluator, resolution: int, mir
     """
     net.set_active(net.space.largest(resolution))
     evaluator.calibrate(net, resolution)
-    features, labels = _features(net, evaluator.train, resolution, mirrored)
-    val, val_labels = _features(net, evaluator.val, resolution, mirrored=False)
-    mean, deviation = features.mean(0), features.std(0) + 1e-6  # (C,)
-    features, val = ((x - mean) / deviation for x in (features, val))
-    weight, bias = torch.zeros(net.num_classes, features.shape[1]), torch.zeros(net.num_classes)
+    train, labels = features(net, evaluator.train, resolution, mirrored)
+    val, val_labels = features(net, evaluator.val, resolution)
+    mean, deviation = train.mean(0), train.std(0) + 1e-6  # (C,)
+    train, val = ((x - mean) / deviation for x in (train, val))
+    weight, bias = torch.zeros(net.num_classes, train.shape[1]), torch.zeros(net.num_classes)
     best = -1.0, PENALTIES[0], weight, bias
     for penalty in PENALTIES:
-        weight, bias = _logistic_regression(features, labels, penalty, weight, bias)
+        weight, bias = _logistic_regression(train, labels, penalty, weight, bias)
         top1 = float(((val @ weight.T + bias).argmax(1) == val_labels).float().mean())
         if top1 > best[0]:
             best = top1, penalty, weight, bias
@@ -79,9 +79,12 @@ def fit_classifier(net: SuperNetwork, evaluator: Evaluator, resolution: int, mir
 
 
 @torch.inference_mode()
-def _features(net: SuperNetwork, images: Images, resolution: int, mirrored: bool) -> tuple[Tensor, Tensor]:
-    """The inputs of the classifier (n, C) for all images, and their labels (n,); mirror images follow if asked for."""
-    alone = net.extract(net.arch)
+def features(net: SuperNetwork, images: Images, resolution: int, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+    """What the full network's classifier would read (n, C) for all images at a resolution, and their labels (n,).
+
+    mirrored: whether the same for their mirror images follows. Batch norm statistics are those in `net`.
+    """
+    alone = net.extract(net.space.largest(resolution)).eval()
     alone.active = alone.active[:-1]
     run, device = FoldedNetwork(alone), next(net.parameters()).device
     found, labels = list[Tensor](), list[Tensor]()
