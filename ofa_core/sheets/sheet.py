@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-SIDE = 88
+SIDE = 120
 """Height and width in pixels that an image is enlarged or reduced to, with the gap beside it."""
 LINE, GAP, TEXT = 12, 6, 10
 """Height of a line of text, gap between cells, and size of the letters, in pixels."""
-WIDTH = 1000
+WIDTH = 1270
 """Largest width of a sheet in pixels."""
 COLOURS = 192
 """A palette takes a third of the bytes of full colour, and shows what is wrong with a photo as well."""

@@ -152,4 +152,4 @@ def test_stages_are_thin() -> None:
 
 
 def test_the_pipeline_fits_a_few_screens() -> None:
-    assert len((REPO / "dvc.yaml").read_text().splitlines()) <= 380
+    assert len((REPO / "dvc.yaml").read_text().splitlines()) <= 400
