@@ -49,10 +49,10 @@ SWEPT = ("v2_0.25", "v3_small_0.5", "smallest", "middle")
 """Networks for which learning rates are tried, with seed 0. A network at a lower resolution has the rate of its original."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "searched": {},
-    "random": {},  # a random network of the same latency instead of the chosen one
     "predictor_only": {"search.candidates": 1},  # the search's best, unmeasured
-    "shrunk_teacher": {"specialize.teacher": "shrunk"},
+    "random": {},  # another network of the same latency, drawn at random, instead of the chosen one
     "latency_draw": {"shrink.phases.all.draw": "latency"},
+    "shrunk_teacher": {"specialize.teacher": "shrunk"},
 }
 """What differs from the profile, by variant of the search."""
 SUPERNET_EPOCHS = 1.5
@@ -78,9 +78,9 @@ def main() -> None:
     run_all([(f"shrunk-{seed}", study.shrunk(seed)) for seed in SEEDS])
     run_all([(f"shrunk_long-{seed}", study.shrunk(seed, LONG)) for seed in SEEDS])
     run_all([(f"{name}{SHORT}-{seed}", study.alone(name, seed, SUPERNET_EPOCHS)) for seed in SEEDS for name in subnets])
+    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in subnets])
     for variant in VARIANTS:
         run_all([(f"{variant}-{seed}", study.searched(variant, seed)) for seed in SEEDS])
-    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in subnets])
     study.measure()
 
 
@@ -279,8 +279,11 @@ def draw_random(clone: Path, seed: int) -> None:
         chosen = files.read_json(path)
         others = [arch for layers, arch in pool.items() if layers != tuple(space.layers(Arch.from_dict(chosen["arch"])))]
         latencies = np.array([table.predict(space, arch) for arch in others])
-        fitting = np.flatnonzero(latencies <= chosen["predicted_latency_ms"])
-        row = rng.choice(fitting[np.argsort(latencies[fitting])[-NEAREST:]])
+        order = np.argsort(latencies)
+        fitting = int(np.searchsorted(latencies[order], chosen["predicted_latency_ms"], side="right"))
+        row = rng.choice(
+            order[max(0, fitting - NEAREST) : max(1, fitting)]
+        )  # the fastest other one, if the chosen is the fastest
         path.unlink()  # it may be a link into the cache
         files.write_json(path, chosen | {"arch": others[row].to_dict(), "predicted_latency_ms": latencies[row]})
 
