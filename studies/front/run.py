@@ -34,6 +34,7 @@ from ofa_core.run import files, paths
 from ofa_core.run.params import ParamsFile
 from ofa_core.runtime.device_record import device_name, host_device
 from ofa_core.runtime.host import time_in_turns
+from ofa_core.space.arch import Arch
 from ofa_core.space.params import SpaceParams
 from ofa_core.tasks.registry import get_task
 from ofa_core.training.evaluation import Evaluator
@@ -48,16 +49,18 @@ SWEPT = ("v2_0.25", "v3_small_0.5", "smallest", "middle")
 """Networks for which learning rates are tried, with seed 0. A network at a lower resolution has the rate of its original."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "searched": {},
-    "random": {},  # a random network of the same latency instead of the chosen one
     "predictor_only": {"search.candidates": 1},  # the search's best, unmeasured
-    "shrunk_teacher": {"specialize.teacher": "shrunk"},
+    "random": {},  # another network of the same latency, drawn at random, instead of the chosen one
     "latency_draw": {"shrink.phases.all.draw": "latency"},
+    "shrunk_teacher": {"specialize.teacher": "shrunk"},
 }
 """What differs from the profile, by variant of the search."""
 SUPERNET_EPOCHS = 1.5
 """What a sub-network is trained for alone, to compare it with itself inside the super-network..."""
 SHORT = "_short"
 """...and the end of the name of such a job."""
+LONG = {"shrink.phases.all.epochs": 3.75}
+"""With these, the super-network sees as many images as the networks alone do: 0.25 + 3.75 epochs of the profile's 4."""
 ROUNDS = 7
 """Rounds in which all files are timed."""
 POOL, NEAREST = 20_000, 20
@@ -73,10 +76,11 @@ def main() -> None:
     stock, subnets = (list(study.profile["train_baselines"][key]) for key in ("networks", "subnets"))
     run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in stock])
     run_all([(f"shrunk-{seed}", study.shrunk(seed)) for seed in SEEDS])
+    run_all([(f"shrunk_long-{seed}", study.shrunk(seed, LONG)) for seed in SEEDS])
     run_all([(f"{name}{SHORT}-{seed}", study.alone(name, seed, SUPERNET_EPOCHS)) for seed in SEEDS for name in subnets])
+    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in subnets])
     for variant in VARIANTS:
         run_all([(f"{variant}-{seed}", study.searched(variant, seed)) for seed in SEEDS])
-    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in subnets])
     study.measure()
 
 
@@ -169,11 +173,17 @@ class Study:
         found |= {"val_top1": files.read_json(clone / paths.report("specialize", target))["top1"]}
         return found | right(model, clone, chosen["arch"]["r"])
 
-    def shrunk(self, seed: int) -> Callable[[str], dict[str, Any]]:
-        """The job that evaluates the networks that were also trained alone as they are in the super-network."""
+    def shrunk(self, seed: int, changes: dict[str, Any] | None = None) -> Callable[[str], dict[str, Any]]:
+        """The job that evaluates the networks that were also trained alone as they are in the super-network.
+
+        changes: of the profile, to train another super-network. None: that of the searched networks.
+        """
 
         def evaluate(job: str) -> dict[str, Any]:
             clone = self.folder / f"searched-{seed}"
+            if changes is not None:
+                clone = self.clone(job, {"seed": seed, **changes}, like=clone.name)
+                self.run(clone, job, "dvc", "repro", "shrink")
             params = ParamsFile(clone / "params.yaml")
             space, test = params.read("space", SpaceParams).build(), evaluator(clone, "test")
             net = build_supernet(space, len(test.train.classes))
@@ -259,20 +269,23 @@ def right(model: Path, clone: Path, resolution: int) -> dict[str, Any]:
 
 
 def draw_random(clone: Path, seed: int) -> None:
-    """Replaces each target's chosen network by a random one of its latency."""
+    """Replaces each target's chosen network by another one of its latency, drawn at random."""
     table = LatencyTable.load(clone / paths.latency_table("host"))
     space = ParamsFile(clone / "params.yaml").read("space", SpaceParams).build()
     rng = np.random.default_rng(seed)
     codes, resolutions = space.leaning(POOL, rng), rng.choice(space.resolutions, POOL)
-    latencies = table.predict_codes(space, codes, resolutions)
+    pool = {tuple(space.layers(arch)): arch for arch in space.decode(codes, resolutions)}  # each network once
     for path in sorted((clone / paths.CHOSEN).glob("*.json")):
         chosen = files.read_json(path)
-        limit = chosen["predicted_latency_ms"]
-        fitting = np.flatnonzero(latencies <= limit * (1 + 1e-9))  # sums in another order differ in the last digit
-        row = rng.choice(fitting[np.argsort(latencies[fitting])[-NEAREST:]])
-        (arch,) = space.decode(codes[row : row + 1], resolutions[row : row + 1])
+        others = [arch for layers, arch in pool.items() if layers != tuple(space.layers(Arch.from_dict(chosen["arch"])))]
+        latencies = np.array([table.predict(space, arch) for arch in others])
+        order = np.argsort(latencies)
+        fitting = int(np.searchsorted(latencies[order], chosen["predicted_latency_ms"], side="right"))
+        row = rng.choice(
+            order[max(0, fitting - NEAREST) : max(1, fitting)]
+        )  # the fastest other one, if the chosen is the fastest
         path.unlink()  # it may be a link into the cache
-        files.write_json(path, chosen | {"arch": arch.to_dict(), "predicted_latency_ms": float(latencies[row])})
+        files.write_json(path, chosen | {"arch": others[row].to_dict(), "predicted_latency_ms": latencies[row]})
 
 
 def targets(clone: Path) -> list[str]:

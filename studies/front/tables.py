@@ -14,7 +14,7 @@ from ofa_core.report.intervals import paired_interval
 from ofa_core.report.plots import plot_pareto
 from ofa_core.run import files
 from ofa_core.run.params import ParamsFile
-from studies.front.run import HERE, PROFILE, RESULTS, SEEDS, SHORT, VARIANTS, model_name
+from studies.front.run import HERE, PROFILE, RESULTS, SEEDS, SHORT, SUPERNET_EPOCHS, VARIANTS, model_name
 
 
 class Trained(NamedTuple):
@@ -91,16 +91,19 @@ def ablation(searched: dict[str, Trained]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def shrinking(names: list[str]) -> pd.DataFrame:
-    """Sub-networks inside the super-network and trained alone: top-1 in percent of the float networks, means over seeds."""
-    rows = []
+def shrinking(names: list[str], epochs: float) -> pd.DataFrame:
+    """Sub-networks inside the super-network and trained alone: top-1 in percent of the float networks, means over seeds.
+
+    epochs: after which both are compared, that of the super-network of the searched networks or that of the stock networks.
+    """
+    rows, (job, end) = [], ("shrunk", SHORT) if epochs == SUPERNET_EPOCHS else ("shrunk_long", "")
     for name in names:
-        inside = [files.read_json(RESULTS / f"shrunk-{seed}.json")[name] for seed in SEEDS]
-        alone = [files.read_json(RESULTS / f"{name}{SHORT}-{seed}.json")[name] for seed in SEEDS]
+        inside = [files.read_json(RESULTS / f"{job}-{seed}.json")[name] for seed in SEEDS]
+        alone = [files.read_json(RESULTS / f"{name}{end}-{seed}.json")[name] for seed in SEEDS]
         for split, key in (("val", "val_top1"), ("test", "float_test_top1")):
             values = [100 * np.array([row[key] for row in found]) for found in (inside, alone)]
             apart = values[1] - values[0]
-            row = {"network": name, "split": split, "shrunk": values[0].mean(), "alone": values[1].mean()}
+            row = {"epochs": epochs, "network": name, "split": split, "shrunk": values[0].mean(), "alone": values[1].mean()}
             rows.append(row | {"difference": apart.mean(), "difference_se": apart.std(ddof=1) / len(apart) ** 0.5})
     return pd.DataFrame(rows)
 
@@ -121,7 +124,9 @@ def main() -> None:
         "networks": networks,
         "comparison": comparison(searched, stock | alone),
         "ablation": ablation(searched),
-        "shrinking": shrinking(list(profile["subnets"])),
+        "shrinking": pd.concat(
+            [shrinking(list(profile["subnets"]), epochs) for epochs in (SUPERNET_EPOCHS, profile["epochs"])]
+        ),
     }
     for name, table in tables.items():
         files.write_bytes(HERE / f"{name}.csv", table.to_csv(index=False, float_format="%.4g").encode())
