@@ -129,14 +129,14 @@ OFA_SMALL_SE = replace(
 )
 
 MB_TABLES = {
-    "ofa_lite": OFA_LITE,
-    "ofa_lite1": OFA_LITE1,
-    "ofa_lite2": OFA_LITE2,
     "ofa_mbv3": OFA_MBV3,
     "ofa_proxyless": OFA_PROXYLESS,
     "ofa_small": OFA_SMALL,
     "ofa_small_k7": OFA_SMALL_K7,
     "ofa_small_se": OFA_SMALL_SE,
+    "ofa_lite": OFA_LITE,
+    "ofa_lite1": OFA_LITE1,
+    "ofa_lite2": OFA_LITE2,
 }
 """The shipped tables that the pipeline can use."""
 

@@ -203,8 +203,8 @@ def test_fetch(capsys, tmp_path):
     assert (tmp_path / "out" / catalogue.PUBLISHED[name].files[0][1]).read_bytes() == b"weights"
     code, out, _ = ofa(capsys, "fetch", "--list")
     assert code == 0
-    assert out.split() == list(catalogue.PUBLISHED)
-    assert json.loads(ofa(capsys, "fetch", "--list", "--json")[1])["names"] == list(catalogue.PUBLISHED)
+    assert out.split() == [*catalogue.PACKAGED, *catalogue.PUBLISHED]
+    assert json.loads(ofa(capsys, "fetch", "--list", "--json")[1])["names"] == out.split()
 
 
 def test_output_may_be_cut_off():

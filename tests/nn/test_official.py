@@ -370,6 +370,9 @@ def test_fetches_a_network_of_three_files_by_either_spelling(tmp_path):
         (tmp_path / "mirror" / name).write_text(name)
     folder = catalogue.fetch("cpu_lat@17ms_top1@75.7_finetune@25", tmp_path / "nets", url=(tmp_path / "mirror").as_uri())
     assert folder == tmp_path / "nets/cpu_lat-17ms_top1-75.7_finetune-25"
+    note = folder / "fetched.json"
+    assert json.loads(note.read_text()) == {"name": folder.name, "normalization": "imagenet"}
+    note.unlink()
     assert {path.name: path.read_text() for path in folder.iterdir()} == {n: n for n in ("net.config", "run.config", "init")}
 
 

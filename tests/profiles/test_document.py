@@ -62,4 +62,4 @@ def test_schemas_ask_for_what_ofa_check_asks_for() -> None:
             assert "required" not in resolve(profile, profile["properties"][name])
     assert set(profile["$defs"]["PhaseParams"]["required"]) == set(content["shrink"]["phases"]["all"])
     assert "required" not in profile["$defs"]["TargetParams"]
-    assert schema["$defs"]["SpaceParams"]["properties"]["name"]["anyOf"][0]["enum"][0] == "ofa_lite"
+    assert schema["$defs"]["SpaceParams"]["properties"]["name"]["anyOf"][0]["enum"][0] == "ofa_mbv3"
