@@ -166,7 +166,7 @@ def test_nothing_is_left_of_a_set_that_fails(tmp_path: Path) -> None:
     metrics, splits = run(root, tmp_path, shards="png", max_broken=1)
     assert metrics["broken_images"] == 1
     assert splits["test"].images.shape == (3, 8, 8, 3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "out.npz", "shards", "x"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "names.json", "out.npz", "shards", "x"]
     run(root, tmp_path, max_broken=1)
     assert not (tmp_path / "shards").exists()
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ofa_core.nn import build_supernet
+from ofa_core.nn.inputs import to_input
 from ofa_core.nn.official import load_official
 from ofa_core.nn.weights import describe, load_network, load_weights, read_description, save_network, save_weights, transfer
 from ofa_core.run import files
@@ -197,7 +198,7 @@ def test_transfer_from_the_published_layout() -> None:
 
 def test_sorting_keeps_what_was_supported(dataset: Path) -> None:
     net, part = fresh().eval(), PHASE.part(SPACE)
-    x, _ = Images(dataset, "val").batches(24, 64)[0]
+    x = to_input(Images(dataset, "val").batches(24, 64)[0][0])
     with torch.no_grad():
         before = net(x)
         sort_for_phase(net, part, full_part(SPACE))
