@@ -171,7 +171,7 @@ def test_our_own_network(capsys, ours):
     more = ("--formats", "uint8,float16,torch", "--labels", str(ours / "names"), "--keep-float", "classifier")
     code, out, err = export_ours(capsys, ours, *more)
     assert code == 0, err
-    assert len(out.splitlines()) == 5
+    assert len(out.splitlines()) == 6
     assert (ours / "out/model.safetensors").read_bytes() == (ours / "net.safetensors").read_bytes()
     assert (ours / "out/model.labels.txt").read_text().split() == list("abcdefghij")
     assert TFLiteModel(ours / "out/model.tflite").size == (20, 20)

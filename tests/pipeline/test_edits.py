@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 TRAINING = {"train_supernet", "shrink", "train_baselines"}
 OF_TRAINING = TRAINING | {"collect_accuracies", "choose", "specialize", "compare"}
-OF_LAYERS = OF_TRAINING | {"build_latency_table", "export"}
+OF_LAYERS = OF_TRAINING | {"fetch_weights", "examine", "build_latency_table", "export"}
 
 
 @dataclass(frozen=True)
