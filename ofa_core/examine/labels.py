@@ -2,11 +2,19 @@
 
 Every image is classified by a linear classifier that has not seen it (out-of-fold), and its label is judged by the probability
 that the classifier gives it, its self-confidence (Northcutt, Jiang, Chuang, Confident Learning, 2021,
-https://arxiv.org/abs/1911.00068). The published rule for how many labels to doubt (cleanlab 2.9) was tried and not taken. With
-5 % of the labels flipped, it found 68 to 85 % of them among 30 kinds of groceries, and only three of ten that it named were
-flipped in CIFAR-10. Here, a share of the labels is taken to be drawn at random. It is fitted to the out-of-fold predictions,
-together with the classifier's temperature, and gives each label a probability of being one of those. Where no label is wrong,
-the share comes out as 0, and no label is named.
+https://arxiv.org/abs/1911.00068). Here, a share of
+the labels is taken to be drawn at random. It is fitted to the out-of-fold predictions, together with the classifier's
+temperature, and gives each label a probability of being one of those.
+
+Recall and precision with 5 % of the labels flipped, means of five draws, on equal predictions (Lite0; groceries: 30 kinds at
+128 pixels; CIFAR-10: 2,000 photos enlarged to 160), beside the filter `both` of cleanlab 2.9:
+
+                 flipped to any class         to the most similar class     named where none is flipped
+                 here         cleanlab        here         cleanlab         here    cleanlab
+    groceries    0.98, 0.85   0.86, 0.79      0.73, 0.91   0.84, 0.76       2       10 of 1,446
+    CIFAR-10     0.84, 0.55   0.82, 0.29      0.40, 0.61   0.73, 0.27       0       188 of 2,000
+
+So the list is short and mostly right, but mistakes between similar classes are missed more often than by cleanlab's filters.
 """
 
 from typing import NamedTuple
@@ -19,7 +27,7 @@ FOLDS = 5
 PENALTIES = (0.03, 0.1, 0.3, 1, 3, 10)
 """Weights of the L2 penalty that are tried, as a share of the number of images; a feature's variance is 1 on average."""
 DOUBT = 0.12
-"""Least probability of being wrong of a suspicious label. Chosen on CIFAR-10, and checked on groceries."""
+"""Least probability of being wrong of a suspicious label. Chosen on photos of CIFAR-10 and on the train half of groceries."""
 FEWEST = 2
 """Fewest images of a class: one to learn from while the other is judged."""
 
