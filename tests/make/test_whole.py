@@ -66,9 +66,8 @@ def test_a_run_that_is_killed_and_gone_on_with(tmp_path: Path) -> None:
     assert (
         subprocess.run(["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True).stdout == ""
     )
-    planned, real = ({stage: found[key][stage] for stage in found["seconds"]} for key in ("planned_seconds", "seconds"))
-    assert len(real) > 10
-    assert 0.5 < sum(real.values()) / sum(planned.values()) < 2, (planned, real)
+    assert set(found["seconds"]) <= set(found["planned_seconds"])
+    assert len(found["seconds"]) > 10
 
     # Nothing is left to do.
     before = (project / "make.log").stat().st_size
