@@ -2,48 +2,29 @@
 
     python -m studies.front.run [FOLDER]
 
-Each job clones the last commit into FOLDER (default: build/front), writes its parameters there, and DVC runs the stages. A
-variant of the search begins with a copy of the finished clone. Two jobs run at a time, with one thread each.
-A finished job leaves studies/front/results/JOB.json, and its uint8 files in FOLDER/models. Without a result, a job runs again.
+FOLDER (default: build/front) gets clones, cache, logs and models; `studies.study` says how a job works. A variant of the search
+begins with a copy of the finished clone.
 """
 
 import argparse
-import base64
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from ofa_core.baselines.params import TrainBaselinesParams
-from ofa_core.convert.params import HardSwishChoice
-from ofa_core.evaluation.evaluate import correct
-from ofa_core.images.packed import load_split
-from ofa_core.images.resize import resize, to_rgb
 from ofa_core.latency.table import LatencyTable
 from ofa_core.nn import build_supernet
-from ofa_core.nn.weights import load_layers, load_weights
-from ofa_core.quantization.params import Calibration
-from ofa_core.report.comparison import Conversion, baseline_files
+from ofa_core.nn.weights import load_weights
 from ofa_core.run import files, paths
 from ofa_core.run.params import ParamsFile
-from ofa_core.runtime.device_record import device_name, host_device
-from ofa_core.runtime.host import time_in_turns
 from ofa_core.space.arch import Arch
 from ofa_core.space.params import SpaceParams
-from ofa_core.tasks.registry import get_task
-from ofa_core.training.evaluation import Evaluator
-from ofa_core.training.images import Images
+from studies.study import Job, Result, Study, evaluator, targets
 
 HERE = Path("studies/front")
-PROFILE, RESULTS = HERE / "params.yaml", HERE / "results"
 SEEDS = (0, 1, 2)
-JOBS_AT_ONCE = 2
 SWEEP_EPOCHS = 1.5
 SWEPT = ("v2_0.25", "v3_small_0.5", "smallest", "middle")
 """Networks for which learning rates are tried, with seed 0. A network at a lower resolution has the rate of its original."""
@@ -61,8 +42,6 @@ SHORT = "_short"
 """...and the end of the name of such a job."""
 LONG = {"shrink.phases.all.epochs": 3.75}
 """With these, the super-network sees as many images as the networks alone do: 0.25 + 3.75 epochs of the profile's 4."""
-ROUNDS = 7
-"""Rounds in which all files are timed."""
 POOL, NEAREST = 20_000, 20
 """A random network is one of the `NEAREST` slowest of a random pool that are not slower than the chosen network."""
 
@@ -71,44 +50,24 @@ def main() -> None:
     """Runs the jobs in this order, so that the comparison is complete before the ablations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("build/front"))
-    study = Study(parser.parse_args().folder.resolve())
-    run_all([("sweep", study.sweep), *[(f"searched-{seed}", study.searched("searched", seed)) for seed in SEEDS]])
+    study = FrontStudy(HERE, parser.parse_args().folder)
+    study.run_all([("sweep", study.sweep), *[(f"searched-{seed}", study.searched("searched", seed)) for seed in SEEDS]])
     stock, subnets = (list(study.profile["train_baselines"][key]) for key in ("networks", "subnets"))
-    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in stock])
-    run_all([(f"shrunk-{seed}", study.shrunk(seed)) for seed in SEEDS])
-    run_all([(f"shrunk_long-{seed}", study.shrunk(seed, LONG)) for seed in SEEDS])
-    run_all([(f"{name}{SHORT}-{seed}", study.alone(name, seed, SUPERNET_EPOCHS)) for seed in SEEDS for name in subnets])
-    run_all([(f"{name}-{seed}", study.alone(name, seed)) for seed in SEEDS for name in subnets])
+    study.run_all([(f"{name}-{seed}", study.tuned(name, seed)) for seed in SEEDS for name in stock])
+    study.run_all([(f"shrunk-{seed}", study.shrunk(seed)) for seed in SEEDS])
+    study.run_all([(f"shrunk_long-{seed}", study.shrunk(seed, LONG)) for seed in SEEDS])
+    short = {"train_baselines.epochs": SUPERNET_EPOCHS}
+    study.run_all([(f"{name}{SHORT}-{seed}", study.tuned(name, seed, short)) for seed in SEEDS for name in subnets])
+    study.run_all([(f"{name}-{seed}", study.tuned(name, seed)) for seed in SEEDS for name in subnets])
     for variant in VARIANTS:
-        run_all([(f"{variant}-{seed}", study.searched(variant, seed)) for seed in SEEDS])
+        study.run_all([(f"{variant}-{seed}", study.searched(variant, seed)) for seed in SEEDS])
     study.measure()
 
 
-def run_all(jobs: list[tuple[str, Callable[[str], dict[str, Any]]]]) -> None:
-    """Runs those of the jobs that have no result. A job's function gets its name."""
+class FrontStudy(Study):
+    """The jobs of this study."""
 
-    def run(job: tuple[str, Callable[[str], dict[str, Any]]]) -> None:
-        name, function = job
-        path = RESULTS / f"{name}.json"
-        if not path.exists():
-            print(f"{name}: started", flush=True)
-            files.write_json(path, function(name))
-            print(f"{name}: done", flush=True)
-
-    with ThreadPoolExecutor(JOBS_AT_ONCE) as pool:
-        list(pool.map(run, jobs))
-
-
-class Study:
-    """The jobs. folder: for clones, cache, logs and models."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.profile: dict[str, Any] = ParamsFile(PROFILE).content
-        for name in ("models", "logs"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-
-    def sweep(self, job: str) -> dict[str, Any]:
+    def sweep(self, job: str) -> Result:
         """Top-1 on val by network and learning rate."""
         baselines = self.profile["train_baselines"]
         clone = self.clone(job, {
@@ -121,36 +80,23 @@ class Study:
         found = files.read_json(clone / paths.report("train_baselines"))["networks"]
         return {name: {f"{tried['lr']:g}": tried["top1"] for tried in result["sweep"]} for name, result in found.items()}
 
-    def alone(self, network: str, seed: int, epochs: float | None = None) -> Callable[[str], dict[str, Any]]:
-        """The job that trains a stock network or a sub-network alone, with the learning rate that was best on val.
+    def tuned(self, network: str, seed: int, changes: dict[str, Any] | None = None) -> Job:
+        """The job that trains a network or a sub-network alone, with the learning rate that was best on val.
 
-        epochs: default: those of the profile.
+        changes: of the profile.
         """
 
-        def train(job: str) -> dict[str, Any]:
-            tried = files.read_json(RESULTS / "sweep.json")[network.split("_r2")[0]]
-            changes: dict[str, Any] = {"seed": seed, "train_baselines.lrs": [float(max(tried, key=lambda lr: tried[lr]))]}
-            if epochs is not None:
-                changes["train_baselines.epochs"] = epochs
-            for key in ("networks", "subnets"):
-                known = self.profile["train_baselines"][key]
-                changes[f"train_baselines.{key}"] = {name: known[name] for name in known if name == network}
-            clone = self.clone(job, changes)
-            self.run(clone, job, "dvc", "repro", "train_baselines")
-            report = files.read_json(clone / paths.report("train_baselines"))["networks"][network]
-            net = load_layers(clone / paths.BASELINES / f"{network}.safetensors")
-            model, train_images = self.folder / "models" / model_name(job), load_split(clone / paths.DATASET, "train")
-            files.write_bytes(model, baseline_files(net, train_images, conversion(clone))["uint8"])
-            r = net.active[0].resolution
-            found = {"lr": report["lr"], "val_top1": report["top1"], "float_test_top1": evaluator(clone, "test").score(net, r)}
-            return {network: found | {"resolution": r} | right(model, clone, r)}
+        def train(job: str) -> Result:
+            tried = self.result("sweep")[network.split("_r2")[0]]
+            lr = float(max(tried, key=lambda lr: tried[lr]))
+            return self.alone(job, network, {"seed": seed, "train_baselines.lrs": [lr], **(changes or {})})
 
         return train
 
-    def searched(self, variant: str, seed: int) -> Callable[[str], dict[str, Any]]:
+    def searched(self, variant: str, seed: int) -> Job:
         """The job that runs the pipeline up to exported files."""
 
-        def train(job: str) -> dict[str, Any]:
+        def train(job: str) -> Result:
             clone = self.clone(job, {"seed": seed, **VARIANTS[variant]}, like=f"searched-{seed}")
             if variant == "random":
                 self.run(clone, job, "dvc", "repro", "choose")
@@ -164,22 +110,13 @@ class Study:
 
         return train
 
-    def exported(self, job: str, clone: Path, target: str) -> dict[str, Any]:
-        """What is known of a target's network, and its answers on test."""
-        chosen = files.read_json(clone / paths.chosen(target))
-        model = self.folder / "models" / model_name(job, target)
-        shutil.copy(clone / paths.exported_file(target, "uint8"), model)
-        found = {key: chosen[key] for key in ("arch", "budget_ms", "predicted_latency_ms")}
-        found |= {"val_top1": files.read_json(clone / paths.report("specialize", target))["top1"]}
-        return found | right(model, clone, chosen["arch"]["r"])
-
-    def shrunk(self, seed: int, changes: dict[str, Any] | None = None) -> Callable[[str], dict[str, Any]]:
+    def shrunk(self, seed: int, changes: dict[str, Any] | None = None) -> Job:
         """The job that evaluates the networks that were also trained alone as they are in the super-network.
 
         changes: of the profile, to train another super-network. None: that of the searched networks.
         """
 
-        def evaluate(job: str) -> dict[str, Any]:
+        def evaluate(job: str) -> Result:
             clone = self.folder / f"searched-{seed}"
             if changes is not None:
                 clone = self.clone(job, {"seed": seed, **changes}, like=clone.name)
@@ -196,76 +133,6 @@ class Study:
             return found
 
         return evaluate
-
-    def measure(self) -> None:
-        """Adds latencies of uint8 files that have none, measured in turns. Nothing else may run meanwhile."""
-        path, device = RESULTS / "latency.json", device_name(host_device(threads=1))
-        known = files.read_json(path)["ms"] if path.exists() else {}
-        found = sorted((self.folder / "models").glob("*.tflite"))
-        new = time_in_turns({model.name: model.read_bytes() for model in found if model.name not in known}, rounds=ROUNDS)
-        files.write_json(path, {"device": device, "ms": known | new})
-
-    def clone(self, job: str, changes: dict[str, Any], like: str | None = None) -> Path:
-        """A clone of the last commit with the profile and these changes of it, keys dotted.
-
-        like: a job whose clone is copied with its outputs, if it has one, so that only what the changes affect runs again.
-        """
-        clone = self.folder / job
-        if not (clone / "params.yaml").exists():
-            if like is not None and (self.folder / like).exists():
-                shutil.copytree(self.folder / like, clone, symlinks=True)
-            else:
-                subprocess.run(["git", "clone", "--quiet", "--shared", ".", clone], check=True)
-        local = {"cache.dir": str(self.folder / "cache"), "core.analytics": "false"}
-        for key, value in local.items():
-            self.run(clone, job, "dvc", "config", "--quiet", "--local", key, value)
-        content = ParamsFile(PROFILE).content  # a copy of its own
-        for key, value in changes.items():
-            *sections, last = key.split(".")
-            part = content
-            for name in sections:
-                part = part.setdefault(name, {})
-            part[last] = value
-        with (clone / "job.yaml").open("w") as f:
-            YAML().dump(content, f)
-        self.run(clone, job, sys.executable, "-m", "ofa_core.commands.main", "profile", "job.yaml")
-        return clone
-
-    def run(self, clone: Path, job: str, *command: str | Path) -> None:
-        """Runs a command in a clone, with the clone's code. Its output goes to the job's log."""
-        with (self.folder / f"logs/{job}.log").open("a") as log:
-            subprocess.run(command, cwd=clone, stdout=log, stderr=subprocess.STDOUT, check=True)
-
-
-def model_name(job: str, target: str | None = None) -> str:
-    """The name of a job's uint8 file."""
-    return f"{job}.tflite" if target is None else f"{job}-{target}.tflite"
-
-
-def evaluator(clone: Path, split: str) -> Evaluator:
-    """Evaluates on a split of a clone's images."""
-    params, dataset = ParamsFile(clone / "params.yaml"), clone / paths.DATASET
-    bn_images, seed = params.read("training.bn_images", int), params.read("seed", int)
-    return Evaluator(Images(dataset, "train"), Images(dataset, split), bn_images, seed)
-
-
-def conversion(clone: Path) -> Conversion:
-    """A clone's settings for integer files."""
-    params = ParamsFile(clone / "params.yaml")
-    return Conversion(
-        hard_swish=params.read("export.hard_swish", HardSwishChoice),
-        calibration=params.read("export.calibration", Calibration),
-        images=params.read("export.calibration_images", int),
-        seed=params.read("export.calibration_seed", int),
-    )
-
-
-def right(model: Path, clone: Path, resolution: int) -> dict[str, Any]:
-    """Test top-1 of a uint8 file, and on which images it is right: packed bits in base 64."""
-    test = load_split(clone / paths.DATASET, "test")
-    found = correct(model, to_rgb(resize(test.images, resolution)), test.labels, get_task("classification"))
-    bits = base64.b64encode(np.packbits(found).tobytes()).decode()
-    return {"test_top1": float(found.mean()), "images": len(found), "correct": bits}
 
 
 def draw_random(clone: Path, seed: int) -> None:
@@ -286,11 +153,6 @@ def draw_random(clone: Path, seed: int) -> None:
         )  # the fastest other one, if the chosen is the fastest
         path.unlink()  # it may be a link into the cache
         files.write_json(path, chosen | {"arch": others[row].to_dict(), "predicted_latency_ms": latencies[row]})
-
-
-def targets(clone: Path) -> list[str]:
-    """The names of a clone's targets."""
-    return list(ParamsFile(clone / "params.yaml").raw("search.targets"))
 
 
 if __name__ == "__main__":
