@@ -10,6 +10,7 @@ import torch
 
 from ofa_core.make.duration import Speed
 from ofa_core.nn import build_supernet
+from ofa_core.run.memory import keep_freed_memory
 from ofa_core.space.base import Space
 from ofa_core.tasks.registry import get_task
 from ofa_core.training.ema import MovingAverage
@@ -19,15 +20,16 @@ PIXELS = 2**20
 """Most pixels of a timed step: 64 images of 128 pixels, 20 of 224. Time grows evenly with the images beyond that."""
 REPEATS = 5
 """Most timed steps of a network."""
-SECONDS = 0.5
+SECONDS = 3
 """Time after which a network is not timed once more."""
 
 
 def measure(space: Space, classes: int, batch_size: int, threads: int) -> Speed:
-    """Times training steps at the space's largest resolution on random images; takes a second or two for small images.
+    """Times training steps at the space's largest resolution on random images, for up to ten seconds.
 
     classes: outputs of the networks. batch_size: images of a step. threads: CPU threads; 0: torch's own choice.
     """
+    keep_freed_memory()  # as training does
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:

@@ -12,6 +12,7 @@ from ofa_core.nn.folding import FoldedNetwork
 from ofa_core.nn.inputs import Normalization, to_input
 from ofa_core.nn.network import LayerModule, Network, SuperNetwork
 from ofa_core.nn.recalibration import recalibrate
+from ofa_core.run.memory import keep_freed_memory
 from ofa_core.space.arch import Arch
 from ofa_core.tasks.task import Task
 from ofa_core.training.images import Batch, Batches, Images
@@ -25,7 +26,8 @@ KEPT_BYTES = 2 * 2**30
 
 
 def use_threads(threads: int) -> None:
-    """Sets torch's CPU threads; 0 is all cores. Only deterministic algorithms are used from here on."""
+    """Sets torch's CPU threads; 0 is all cores. From here on, only deterministic algorithms are used, and memory is kept."""
+    keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs for that
     torch.set_num_threads(threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(True)
