@@ -1,7 +1,11 @@
 """Stage fit_predictor: fits the accuracy predictor, and measures it on every architecture, as predicted from all others."""
 
+from pathlib import Path
+
+from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.accuracy_table import Accuracies
-from ofa_core.predictor.fitting import check, fit_predictors
+from ofa_core.predictor.fitting import check, check_published, fit_predictors
+from ofa_core.predictor.official import OfficialPredictor
 from ofa_core.predictor.params import FitPredictorParams
 from ofa_core.run import files, paths
 from ofa_core.run.stage import exit_cleanly, running
@@ -13,11 +17,19 @@ def main() -> None:
         params = stage.params.read("fit_predictor", FitPredictorParams)
         measured = Accuracies.read(stage.input(paths.ACCURACIES))
 
-        predictors = fit_predictors(measured, params.target)
+        predictors: dict[str, AccuracyPredictor | OfficialPredictor] = {}
+        if params.file is None:
+            fitted = fit_predictors(measured, params.target)
+            predictors |= fitted
+            checked = {name: check(predictor, params.coverage) for name, predictor in fitted.items()}
+        else:
+            path = stage.pinned(Path(params.file), params.file_md5, "fit_predictor.file_md5")
+            published = OfficialPredictor.load(path).restricted(measured.space)
+            predictors["top1"] = published
+            checked = {"top1": check_published(published, measured)}
         with files.replacing_folder(paths.PREDICTORS) as folder:
             for name, predictor in predictors.items():
                 predictor.save(folder / paths.predictor(name).name)
-        checked = {name: check(predictor, params.coverage) for name, predictor in predictors.items()}
         quality, points = checked.pop("top1")
         stage.write_report(quality | {name: found for name, (found, _) in checked.items()})
         content = points.to_csv(index=False, float_format="%.6g")

@@ -9,6 +9,7 @@ from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
 from ofa_core.space.registry import get_space
+from ofa_core.training.checkpoint import COLUMNS
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
@@ -53,8 +54,10 @@ def main() -> None:
                 stage.write_report(
                     supernet_metrics(net, evaluator, at_extremes(corners(part), space.resolutions), progress, group)
                 )
-                write_history(paths.report("shrink", name, suffix=".csv"), progress.history)
-                write_history(paths.report("shrink", f"{name}_val", suffix=".csv"), progress.validations)
+                write_history(paths.report("shrink", name, suffix=".csv"), progress.history, COLUMNS)
+                write_history(
+                    paths.report("shrink", f"{name}_val", suffix=".csv"), progress.validations, ("epoch", *corners(part))
+                )
 
 
 if __name__ == "__main__":

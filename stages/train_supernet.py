@@ -8,6 +8,7 @@ from ofa_core.nn.weights import describe, save_weights, transfer
 from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
+from ofa_core.training.checkpoint import COLUMNS
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
@@ -16,7 +17,7 @@ from ofa_core.training.loop import Schedule, train
 from ofa_core.training.metrics import at_extremes, supernet_metrics, write_history
 from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams, TrainSupernetParams
-from ofa_core.training.shrinking import full_part, full_sampler
+from ofa_core.training.shrinking import check_untrained, full_part, full_sampler, trained_part
 
 
 def main() -> None:
@@ -37,6 +38,9 @@ def main() -> None:
             zero_residuals(net)
         if params.init is not None:
             transfer(stage.input(paths.STARTING), net)
+        if not (params.epochs or params.linear):
+            check_untrained(paths.STARTING, net.num_classes)
+        part = full_part(space) if params.epochs else trained_part(paths.STARTING, space)
         schedule = Schedule(epochs=params.epochs, warmup_epochs=params.warmup_epochs, lr=params.lr, final=shared.final_lr)
         objective = Objective.alone(shared.label_smoothing, shared.dropout)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
@@ -47,10 +51,10 @@ def main() -> None:
             )  # fmt: skip
             if group.is_first:
                 choice = {} if linear is None else linear.keep_better(net, evaluator)
-                save_weights(paths.supernet("full"), net, describe(net, full_part(space)))
+                save_weights(paths.supernet("full"), net, describe(net, part))
                 corners = at_extremes({"largest": space.largest()}, space.resolutions)
                 stage.write_report(supernet_metrics(net, evaluator, corners, progress, group) | choice)
-                write_history(paths.report("train_supernet", suffix=".csv"), progress.history)
+                write_history(paths.report("train_supernet", suffix=".csv"), progress.history, COLUMNS)
 
 
 if __name__ == "__main__":

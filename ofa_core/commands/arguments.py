@@ -28,7 +28,8 @@ def comma_separated(choices: Sequence[str] | None = None) -> Callable[[str], lis
 
 def space_name(text: str) -> str:
     """The type of an argument with the name of a space, or the path of its table."""
-    from ofa_core.space.registry import SPACES, is_path
+    from ofa_core.run.paths import is_path
+    from ofa_core.space.registry import SPACES
 
     if text not in SPACES and not is_path(text):
         raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, SPACES))}, or a path)")

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ofa_core.datasets import cifar, fashion_mnist, folders, idx, imagenet
 from ofa_core.datasets.arrays import Arrays, split_arrays
 from ofa_core.datasets.params import PrepareParams
@@ -48,7 +50,8 @@ def prepare(
     raw_folder: the first place to look for published files. A relative `params.folder` starts at the current folder.
     faults_folder: where to write what is wrong with the images of a folder: faults.json by file name, and contact sheets.
 
-    Returns a report: images of each split, classes, image size in pixels, what was left out of a folder or is wrong with it.
+    Returns a report: images of each split, those of the smallest and the largest class in train, classes, image size in pixels,
+    what was left out of a folder or is wrong with it.
     Raises InputError, one line naming a parameter: data not found or broken, fewer images than requested, or leaks.
     """
     with _naming_parameters(params):
@@ -72,6 +75,8 @@ def prepare(
             for name, content in data.sheets.items():
                 files.write_bytes(folder / name, content)
     report = {"height": height, "width": width, "channels": channels, "classes": len(data.classes)}
+    of_class = np.bincount(data.splits["train"][1], minlength=len(data.classes))
+    report |= {"smallest_class_images": int(of_class.min()), "largest_class_images": int(of_class.max())}
     return report | {f"{name}_images": len(labels) for name, (_, labels) in data.splits.items()} | data.counts
 
 

@@ -149,7 +149,7 @@ class AccuracyPredictor:
 
     @classmethod
     def load(cls, path: str | Path) -> "AccuracyPredictor | OfficialPredictor":
-        """Reads a file written by `save`, or the official acc_predictor.pth (suffix .pth or .pt).
+        """Reads a file written by `save` of either class, or the official acc_predictor.pth (suffix .pth or .pt).
 
         Raises InputError, one line, if the file is missing or is not a predictor.
         """
@@ -157,7 +157,8 @@ class AccuracyPredictor:
             return OfficialPredictor.load(path)
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return cls._from_fields({name: stored[name] for name in stored.files})
+                fields = {name: stored[name] for name in stored.files}
+            return OfficialPredictor.from_fields(fields) if "weight0" in fields else cls._from_fields(fields)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
         except (OSError, KeyError, TypeError, ValueError, BadZipFile, np.linalg.LinAlgError):

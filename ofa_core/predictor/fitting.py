@@ -7,6 +7,7 @@ import pandas as pd
 
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.accuracy_table import Accuracies
+from ofa_core.predictor.official import OfficialPredictor
 from ofa_core.predictor.params import PredictorTarget
 from ofa_core.predictor.quality import prediction_quality
 
@@ -24,6 +25,13 @@ def fit_predictors(measured: Accuracies, target: PredictorTarget) -> dict[str, A
         return {"top1": base}
     archs = [measured.archs[i] for i in rows]
     return {"top1": base, "int8_top1": AccuracyPredictor.fit(measured.space, archs, int8_top1[rows], base=base)}
+
+
+def check_published(predictor: OfficialPredictor, measured: Accuracies) -> tuple[dict[str, Any], pd.DataFrame]:
+    """As `check`, for a predictor that has not learned from these measurements. It gives no intervals."""
+    predicted, top1 = predictor.predict(measured.archs), measured.values["top1"]
+    quality = prediction_quality(predicted, top1) | {"architectures": len(top1)}
+    return quality, pd.DataFrame({"predicted": predicted, "measured": top1}).sort_values("predicted")
 
 
 def check(predictor: AccuracyPredictor, coverage: float) -> tuple[dict[str, Any], pd.DataFrame]:

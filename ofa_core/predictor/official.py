@@ -7,13 +7,15 @@ pixels from 112. Blocks that the depth skips are zero. Output: top-1 in 0..1 on 
 Accuracy on the validation set is lower.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ofa_core.predictor.features import present_genes
+from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
@@ -22,6 +24,9 @@ from ofa_core.space.registry import get_space
 FIRST_RESOLUTION, RESOLUTION_STEP, RESOLUTIONS = 112, 16, 8
 CHUNK = 1024
 """Architectures predicted at a time. Their activations fit in the processor's cache."""
+
+NAMES = ("weight", "bias")
+"""Of the arrays of a layer in a file, followed by its number."""
 
 Weights = tuple[np.ndarray, np.ndarray]
 """Weight (inputs, outputs) and bias (outputs,) of one layer, float32."""
@@ -43,15 +48,29 @@ class OfficialPredictor:
     It has no uncertainty estimate, because the published file has none.
     """
 
-    def __init__(self, layers: Sequence[Weights]) -> None:
-        """layers: three hidden layers and the head."""
-        self.space = official_space()
-        self.layers = list(layers)
-        # Inputs follow the order of the space's genes: kernel sizes, then expand ratios, the choices of a gene side by side.
-        self._elastic = [i for i, gene in enumerate(self.space.genes) if gene.field in ("ks", "e")]
-        self._first = np.cumsum([0, *(len(self.space.genes[i].choices) for i in self._elastic)])
-        if len(self.layers[0][0]) != self._first[-1] + RESOLUTIONS:
-            raise InputError(f"{len(self.layers[0][0])} inputs, not {self._first[-1] + RESOLUTIONS}")
+    def __init__(self, layers: Sequence[Weights], space: Space | None = None) -> None:
+        """layers: three hidden layers and the head.
+
+        space: ofa_mbv3 or a part of it, of any width; None: all of it at the published one. Raises InputError for others.
+        """
+        published = official_space()
+        self.space, self.layers = published if space is None else space, list(layers)
+        if not _is_part(self.space, published):
+            raise InputError(f"space.name: {self.space.name}: the official predictor knows sub-networks of ofa_mbv3 alone")
+        self._elastic = [i for i, gene in enumerate(published.genes) if gene.field in ("ks", "e")]
+        known, own = ([space.genes[i].choices for i in self._elastic] for space in (published, self.space))
+        # Inputs follow the order of the genes: kernel sizes, then expand ratios, all published choices of a gene side by side.
+        self._columns = np.zeros((len(own), max(map(len, own))), int)  # the input of each gene's choice
+        first = 0
+        for row, all_choices, choices in zip(self._columns, known, own, strict=True):
+            row[: len(choices)] = [first + all_choices.index(choice) for choice in choices]
+            first += len(all_choices)
+        if len(self.layers[0][0]) != first + RESOLUTIONS:
+            raise InputError(f"{len(self.layers[0][0])} inputs, not {first + RESOLUTIONS}")
+
+    def restricted(self, space: Space) -> "OfficialPredictor":
+        """The same predictor for a part of ofa_mbv3, of any width. Raises InputError for another space."""
+        return OfficialPredictor(self.layers, space)
 
     @classmethod
     def load(cls, path: str | Path) -> "OfficialPredictor":
@@ -79,6 +98,19 @@ class OfficialPredictor:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"{path}: not the official accuracy predictor ({reason})") from None
 
+    def save(self, path: str | Path) -> None:
+        """Writes layers and space as .npz, which `AccuracyPredictor.load` reads. Equal predictors give equal bytes."""
+        arrays = {f"{name}{i}": array for i, layer in enumerate(self.layers) for name, array in zip(NAMES, layer, strict=True)}
+        with files.replacing(path) as temporary, temporary.open("wb") as f:
+            np.savez(f, allow_pickle=False, space=np.array(json.dumps(self.space.description())), **arrays)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, np.ndarray]) -> "OfficialPredictor":
+        """From the arrays of a file that `save` wrote, by name."""
+        count = sum(name.startswith(NAMES[0]) for name in fields)
+        layers = [(fields[f"{NAMES[0]}{i}"], fields[f"{NAMES[1]}{i}"]) for i in range(count)]
+        return cls(layers, get_space(**json.loads(str(fields["space"]))))
+
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
         """Expected top-1 in 0..1 (n,). Raises InputError for an architecture that is not in ofa_mbv3."""
         return self.predict_codes(*self.space.encode(archs))
@@ -105,8 +137,9 @@ class OfficialPredictor:
             gradient = np.broadcast_to(self.layers[-1][0].T, activations[-2].shape)
             for (weight, _), after in zip(self.layers[-2::-1], activations[-2::-1], strict=True):
                 gradient = (gradient * (after > 0)) @ weight.T  # (n, inputs of the layer)
-            for gene, first, last in zip(self._elastic, self._first[:-1], self._first[1:], strict=True):
-                slopes[rows, gene, : last - first] = gradient[:, first:last]
+            for gene, columns in zip(self._elastic, self._columns, strict=True):
+                count = len(self.space.genes[gene].choices)
+                slopes[rows, gene, :count] = gradient[:, columns[:count]]
         return slopes
 
     def _forward(self, codes: np.ndarray, resolutions: np.ndarray) -> list[np.ndarray]:
@@ -128,11 +161,19 @@ class OfficialPredictor:
             raise InputError(
                 f"r: {resolutions[foreign.argmax()]}: the official predictor covers {FIRST_RESOLUTION} to {last} pixels"
             )
-        x = np.zeros((len(codes), self._first[-1] + RESOLUTIONS), np.float32)
+        x = np.zeros((len(codes), len(self.layers[0][0])), np.float32)
         rows = np.arange(len(codes))[:, None]
-        x[rows, self._first[:-1] + codes[:, self._elastic]] = present_genes(self.space, codes)[:, self._elastic]
-        x[rows[:, 0], self._first[-1] + step] = 1
+        columns = self._columns[np.arange(len(self._columns)), codes[:, self._elastic]]
+        x[rows, columns] = present_genes(self.space, codes)[:, self._elastic]
+        x[rows[:, 0], x.shape[1] - RESOLUTIONS + step] = 1
         return x
+
+
+def _is_part(space: Space, whole: Space) -> bool:
+    """Whether a space has the genes of another one, each with some of its choices."""
+    return [gene[:2] for gene in space.genes] == [gene[:2] for gene in whole.genes] and all(
+        set(own.choices) <= set(known.choices) for own, known in zip(space.genes, whole.genes, strict=True)
+    )
 
 
 def _chunks(count: int) -> list[slice]:

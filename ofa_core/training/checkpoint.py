@@ -10,6 +10,8 @@ from ofa_core.run import files
 from ofa_core.training.ema import MovingAverage
 
 NAME = "checkpoint.pt"
+COLUMNS = ("step", "epoch", "lr", "loss")
+"""Of the loss curve."""
 
 
 @dataclass
@@ -19,7 +21,7 @@ class Progress:
     step: int = 0
     """Finished steps."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Rows of the loss curve: step, epoch, lr, loss. One row every `HISTORY_STEPS` steps, and at the end of an epoch."""
+    """Rows of the loss curve, with `COLUMNS`. One row every `HISTORY_STEPS` steps, and at the end of an epoch."""
     validations: list[dict[str, float]] = field(default_factory=list)
     """Rows of measurements while training: epoch, and top-1 (0..1) on val by name."""
     losses: list[float] = field(default_factory=list)

@@ -40,7 +40,7 @@ class Linear(NamedTuple):
         """Loads these weights into a network that was trained since, unless that is better on val. Returns what was found."""
         trained = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         top1 = _top1(net, evaluator)
-        better = top1 >= self.top1
+        better = top1 > self.top1
         net.load_state_dict(trained if better else self.state)
         found = {"linear_top1": self.top1, "fine_tuned_top1": top1, "linear_penalty": self.penalty}
         return found | {"kept": "fine_tuned" if better else "linear"}

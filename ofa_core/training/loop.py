@@ -24,7 +24,7 @@ from ofa_core.nn.network import LayerModule
 from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
 from ofa_core.training.augment import augment
-from ofa_core.training.checkpoint import Progress, TrainingState
+from ofa_core.training.checkpoint import COLUMNS, Progress, TrainingState
 from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.ema import MovingAverage
 from ofa_core.training.images import Images, TrainStream
@@ -51,8 +51,8 @@ class Schedule:
     final: float = 0.0
 
     def steps(self, steps_per_epoch: int) -> int:
-        """The total number of steps, at least 1."""
-        return max(1, round(self.epochs * steps_per_epoch))
+        """The total number of steps: at least 1, unless `epochs` is 0."""
+        return max(1, round(self.epochs * steps_per_epoch)) if self.epochs else 0
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step."""
@@ -107,7 +107,7 @@ def train(
     stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
     per_epoch = stream.steps_per_epoch
     total = schedule.steps(per_epoch)
-    between = total if validation is None else max(1, round(validation.epochs * per_epoch))
+    between = max(1, total) if validation is None else max(1, round(validation.epochs * per_epoch))
     state, guessing = _start(net, objective, shared, work, group), images.task.loss_of_guessing(len(images.classes))
     saved, live = time.monotonic(), Live(phase, machine.tensorboard) if group.is_first else None
     losses: list[Tensor] = []  # of the steps since they were last read; they stay on the device until then
@@ -227,7 +227,7 @@ def _record(progress: Progress, losses: list[float], rate: float, steps_per_epoc
     progress.losses += losses
     if row:
         mean, epoch = sum(progress.losses) / len(progress.losses), progress.step / steps_per_epoch
-        progress.history.append({"step": progress.step, "epoch": epoch, "lr": rate, "loss": mean})
+        progress.history.append(dict(zip(COLUMNS, (progress.step, epoch, rate, mean), strict=True)))
         progress.losses = []
 
 

@@ -1,6 +1,6 @@
 """What training stages report: accuracy of the smallest and largest sub-networks on val, and the loss curve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ def supernet_metrics(
 ) -> dict[str, Any]:
     """top1 (0..1) on val of the largest named sub-network, lowest_top1 of all, the last loss, and the cost of training.
 
-    subnets_top1 lists each. Each is measured with its own batch norm statistics, which overwrite those in `net`: save it
-    first.
+    loss: None where nothing was trained. subnets_top1 lists each. Each is measured with its own batch norm statistics, which
+    overwrite those in `net`: save it first.
     """
     found = evaluator.subnet_scores(net, archs)
     largest = max(archs, key=lambda name: net.space.cost(archs[name], net.num_classes).macs)
-    last = progress.history[-1]
-    report = {"top1": found[largest], "lowest_top1": min(found.values()), "loss": last["loss"]}
-    return report | {"split": "val", "subnets_top1": found, "steps": last["step"]} | cost(progress.seconds, group)
+    loss = progress.history[-1]["loss"] if progress.history else None
+    report = {"top1": found[largest], "lowest_top1": min(found.values()), "loss": loss}
+    return report | {"split": "val", "subnets_top1": found, "steps": progress.step} | cost(progress.seconds, group)
 
 
 def cost(seconds: float, group: Group) -> dict[str, float]:
@@ -44,6 +44,6 @@ def at_extremes(archs: Mapping[str, Arch], resolutions: tuple[int, ...]) -> dict
     return {f"{name}_r{r}": replace(arch, r=r) for name, arch in archs.items() for r in extremes}
 
 
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Writes rows of a progress as csv: the loss curve or the validations."""
-    files.write_bytes(path, pd.DataFrame(history).to_csv(index=False, float_format="%.6g").encode())
+def write_history(path: Path, history: list[dict[str, float]], columns: Sequence[str]) -> None:
+    """Writes rows of a progress as csv with these columns: the loss curve or the validations. No rows: the header alone."""
+    files.write_bytes(path, pd.DataFrame(history, columns=list(columns)).to_csv(index=False, float_format="%.6g").encode())

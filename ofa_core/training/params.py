@@ -14,6 +14,7 @@ from ofa_core.space.base import Space
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 Epochs = Annotated[float, Field(gt=0, le=10000)]
+EpochsOrNone = Annotated[float, Field(ge=0, le=10000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
@@ -87,17 +88,19 @@ class TrainingParams:
 class TrainSupernetParams:
     """Training of the full network, the largest of the space."""
 
-    epochs: Epochs
-    """Passes over the train split; fractions are allowed."""
+    epochs: EpochsOrNone
+    """Passes over the train split; fractions are allowed. 0: the weights of `init` stay as they are, for all sub-networks that
+    they were trained for."""
     warmup_epochs: Annotated[float, Field(ge=0)]
     """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay follows, to `training.final_lr`."""
     lr: Rate
     """Peak learning rate of a whole batch, whatever the number of processes."""
     init: str | None
-    """Weights to start from. A name: efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2, trained on ImageNet, for the
-    spaces ofa_lite, ofa_lite1 and ofa_lite2. Or a path: a file of this pipeline, or a checkpoint in the published once-for-all
-    layout. Pixels are then normalised as they were for these weights. The classifier is kept if the number of classes is the
-    same. null: random weights."""
+    """Weights to start from, trained on ImageNet. A name: efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2, for the
+    spaces ofa_lite, ofa_lite1 and ofa_lite2; or a published super-network, such as ofa_mbv3_d234_e346_k357_w1.2 (`ofa fetch`
+    lists them). Or a path: a file of this pipeline, or a checkpoint in the published once-for-all layout. Pixels are then
+    normalised as they were for these weights. The classifier is kept if the number of classes is the same. null: random
+    weights."""
     init_md5: str | None
     """MD5 of the file whose path `init` is, so that DVC notices another file. null for a name, and without `init`."""
     linear: bool
@@ -110,6 +113,8 @@ class TrainSupernetParams:
             raise InputError("init_md5: goes with a path as init; both or none")
         if self.linear and self.init is None:
             raise InputError("linear: true: needs init; features of random weights say nothing")
+        if not self.epochs and self.init is None:
+            raise InputError("epochs: 0: needs init; random weights must be trained")
 
 
 @section
@@ -139,8 +144,8 @@ class PhaseParams:
     random. Any of them may be left out. Each has a resolution of its own, drawn at random."""
     teacher: Literal["none", "full", "largest"]
     """Source of soft targets. full: the fixed full network. largest: the step's largest sub-network (in-place distillation)."""
-    epochs: Epochs
-    """Passes over the train split; fractions are allowed."""
+    epochs: EpochsOrNone
+    """Passes over the train split; fractions are allowed. 0: nothing is trained; the phase only bounds the space."""
     warmup_epochs: Annotated[float, Field(ge=0)]
     """Epochs of linear warm-up at the start, part of `epochs`. A cosine decay follows, to `training.final_lr`."""
     lr: Rate
@@ -224,5 +229,5 @@ class ShrinkParams:
 
 def check_warmup(epochs: float, warmup_epochs: float) -> None:
     """Raises InputError that names the key where the warm-up leaves nothing of the epochs."""
-    if warmup_epochs >= epochs:
+    if warmup_epochs >= epochs and warmup_epochs:
         raise InputError(f"warmup_epochs: {warmup_epochs} is not less than epochs ({epochs})")

@@ -11,11 +11,13 @@ import numpy as np
 
 from ofa_core.nn.network import Network, SuperNetwork
 from ofa_core.nn.sorting import sort_channels
+from ofa_core.nn.weights import read_description
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layer_sums import LayerSum
+from ofa_core.space.registry import get_space
 from ofa_core.training.loop import Sampler
 from ofa_core.training.objective import Objective, Subnet, Weights
 from ofa_core.training.params import PhaseParams, Role, TrainingParams
@@ -42,6 +44,21 @@ def full_part(space: Space) -> Space:
     return space.with_choices(
         {field: [[gene.choices[-1]] for gene in space.genes if gene.field == field] for field in {g.field for g in space.genes}}
     )
+
+
+def trained_part(start: Path, space: Space) -> Space:
+    """The part of a space that the weights in a file were trained for: of a stand-alone network, the full network alone."""
+    description = read_description(start)
+    return full_part(space) if {"arch", "layers"} & description.keys() else get_space(**description["space"])
+
+
+def check_untrained(start: Path, num_classes: int) -> None:
+    """Raises InputError, naming the key, if weights that stay as they are have the classifier of other classes."""
+    if (found := read_description(start).get("num_classes")) != num_classes:
+        raise InputError(
+            f"train_supernet.epochs: 0 keeps a classifier of {found} classes, but the images have {num_classes}; "
+            "train_supernet.linear: true fits a new one"
+        )
 
 
 def full_sampler(net: SuperNetwork) -> Sampler:

