@@ -16,7 +16,9 @@ from ofa_core.space.params import SpaceParams
 from ofa_core.training.params import ShrinkParams, TrainingParams, TrainSupernetParams
 from tests.conftest import REPO
 
-PROFILES = [*sorted(path.relative_to(REPO) for path in (REPO / "params").glob("*.yaml")), Path("studies/front/params.yaml")]
+PROFILES = sorted(
+    path.relative_to(REPO) for pattern in ("params/*.yaml", "studies/*/params.yaml") for path in REPO.glob(pattern)
+)
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_another_file(repository: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_list(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = ofa(capsys, "profile", "--list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == [path.stem for path in PROFILES[:-1]] == list(names())
+    assert [line.split()[0] for line in out.splitlines()] == [path.stem for path in PROFILES if path.parent == Path("params")] == list(names())
     assert "ci                 The profile of the test suite: every stage on a fraction of the images." in out.splitlines()
 
 
