@@ -6,25 +6,10 @@ from pathlib import Path
 from ofa_core.nn import build_supernet
 from ofa_core.nn.official import official_classes
 from ofa_core.nn.weights import describe, save_weights, transfer
+from ofa_core.pretrained.names import check_start
 from ofa_core.pretrained.packages import PACKAGED, fetch_packaged
 from ofa_core.pretrained.published import SUPERNETS, fetch_checkpoint
-from ofa_core.run.errors import InputError
-from ofa_core.run.paths import is_path
 from ofa_core.space.base import Space
-
-
-def check_start(init: str, space: Space) -> None:
-    """Raises InputError that names the key if `init` is the name of weights of another space."""
-    if is_path(init):
-        return
-    names = [*PACKAGED, *SUPERNETS]
-    if init not in names:
-        raise InputError(f"init: {init!r} is not one of {', '.join(names)}, nor a path with a slash or a suffix")
-    row, width_mult = PACKAGED.get(init) or SUPERNETS[init], space.description().get("width_mult")
-    wanted = 1.0 if init in PACKAGED else SUPERNETS[init].width_mult
-    if (row.space, wanted) != (space.name, width_mult):
-        it_is = f"{space.name}, width_mult {width_mult:g}" if width_mult else space.name
-        raise InputError(f"init: {init} starts networks of space.name {row.space}, width_mult {wanted}; the space is {it_is}")
 
 
 def provide(init: str, space: Space, path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ofa_core.pretrained.starting import check_start
+from ofa_core.pretrained.names import check_start
 from ofa_core.profiles.sections import SECTIONS
 from ofa_core.run import paths
 from ofa_core.run.errors import InputError

@@ -22,6 +22,7 @@ def test_train_val_and_test_of_its_own(tmp_path):
     metrics, splits = run(folder(tmp_path / "birds", SPLIT), tmp_path)
     assert metrics == {
         "height": SIZE, "width": SIZE, "channels": 3, "classes": 2, "train_images": 9, "val_images": 3, "test_images": 3,
+        "smallest_class_images": 4, "largest_class_images": 5,
         "broken_images": 0, "ignored_files": 0, "repeated_images": 0, "leaked_images": 0, "dropped_images": 0,
         "duplicate_pairs": 0, "conflicting_pairs": 0, "tiny_images": 0, "blank_images": 0,
     }  # fmt: skip

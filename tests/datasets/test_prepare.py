@@ -67,7 +67,8 @@ def test_real_fashion_mnist(real_raw, tmp_path):
     out = tmp_path / "data.npz"
     metrics = prepare(PrepareParams(**ALL), 0, real_raw, out)
     sizes = {"train_images": 55000, "val_images": 5000, "test_images": 10000}
-    assert metrics == {"height": 28, "width": 28, "channels": 1, "classes": 10} | sizes
+    even = {"smallest_class_images": 5500, "largest_class_images": 5500}
+    assert metrics == {"height": 28, "width": 28, "channels": 1, "classes": 10} | sizes | even
     splits = {name: load_split(out, name) for name in SPLITS}
     for name, split in splits.items():
         assert split.images.dtype == np.uint8

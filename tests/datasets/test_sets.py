@@ -46,7 +46,8 @@ def run(path, tmp_path, dataset, **changes):
 def test_idx_files_of_any_size(tmp_path, packed, test):
     metrics, splits = run(idx_folder(tmp_path / "x", packed=packed, test=test), tmp_path, "idx")
     sizes = {"train_images": 48, "val_images": 12, "test_images": 12}
-    assert metrics == {"height": 6, "width": 5, "channels": 1, "classes": 3} | sizes
+    even = {"smallest_class_images": 16, "largest_class_images": 16}
+    assert metrics == {"height": 6, "width": 5, "channels": 1, "classes": 3} | sizes | even
     assert splits["train"].classes == ("0", "1", "2")
     assert (splits["test"].images[..., 0] == IMAGES[:12]).all()
     place = {image.tobytes(): label for image, label in zip(IMAGES, LABELS, strict=True)}

@@ -10,8 +10,9 @@ import torch
 from ofa_core.nn import build_supernet, load_official
 from ofa_core.nn.inputs import IMAGENET, SYMMETRIC
 from ofa_core.nn.weights import describe, save_weights, transfer
+from ofa_core.pretrained.names import check_start
 from ofa_core.pretrained.published import SUPERNETS
-from ofa_core.pretrained.starting import check_start, provide
+from ofa_core.pretrained.starting import provide
 from ofa_core.run.errors import InputError
 from ofa_core.space.registry import get_space
 from tests.conftest import shared_data

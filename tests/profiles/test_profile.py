@@ -150,7 +150,11 @@ def test_another_file(repository: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_list(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = ofa(capsys, "profile", "--list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == [path.stem for path in PROFILES if path.parent == Path("params")] == list(names())
+    assert (
+        [line.split()[0] for line in out.splitlines()]
+        == [path.stem for path in PROFILES if path.parent == Path("params")]
+        == list(names())
+    )
     assert "ci                 The profile of the test suite: every stage on a fraction of the images." in out.splitlines()
 
 

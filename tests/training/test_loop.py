@@ -21,7 +21,7 @@ from ofa_core.space.layer_sums import LayerSum
 from ofa_core.space.registry import get_space
 from ofa_core.specialize.fine_tuning import saved_score
 from ofa_core.training import loop
-from ofa_core.training.checkpoint import Progress
+from ofa_core.training.checkpoint import COLUMNS, Progress
 from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.ema import MovingAverage
 from ofa_core.training.evaluation import Evaluator
@@ -275,7 +275,7 @@ def test_rows_are_means_of_the_steps_since_the_last(dataset: Path, tmp_path: Pat
     each = [row["loss"] for row in found[1]]
     assert [row["loss"] for row in found[4]] == pytest.approx([np.mean(each[:4]), np.mean(each[4:8]), np.mean(each[8:])])
     assert [(row["step"], row["epoch"]) for row in found[4]] == [(4, 0.4), (8, 0.8), (10, 1.0)]
-    write_history(tmp_path / "history.csv", found[4])
+    write_history(tmp_path / "history.csv", found[4], COLUMNS)
     written = pd.read_csv(tmp_path / "history.csv")
     assert list(written) == ["step", "epoch", "lr", "loss"]
     assert written["loss"].tolist() == pytest.approx([row["loss"] for row in found[4]], rel=1e-5)
