@@ -42,14 +42,11 @@ def test_layers_are_chosen_and_the_file_is_nearer_to_float():
     assert mixed.keep_float == tuple(layer.name for layer in net.active if layer.name in taken)
     assert mixed.latency_ms == 1.1
     exact = TFLiteModel(convert_float(tf_network(net))).predict(IMAGES)
-    whole, chosen = (
-        TFLiteModel(convert_integer(net, ranges_of(net), keep_float=n)).predict(IMAGES) for n in ((), mixed.keep_float)
-    )
-    assert np.square(chosen - exact).mean() < np.square(whole - exact).mean()
-    agreements = [(outputs.argmax(1) == exact.argmax(1)).mean() for outputs in (whole, chosen)]
-    # Layers are added until the simulated answers agree on all images; the file's are the same but for rounding.
-    assert agreements[0] < 1 - 1 / len(IMAGES) <= agreements[1]
-    assert mixed.agreement == PARAMS.min_agreement
+    with_weights = tuple(layer.name for layer in net.active if layer.params)
+    files = [convert_integer(net, ranges_of(net), keep_float=names) for names in ((), mixed.keep_float, with_weights)]
+    whole, chosen, least = (np.square(TFLiteModel(file).predict(IMAGES) - exact).mean() for file in files)
+    # With random weights, rounding the image is most of the error. Of the rest, 0.25 to 0.8 is left in five such networks.
+    assert chosen - least < 0.9 * (whole - least)
 
 
 def test_bounds_are_heeded():
