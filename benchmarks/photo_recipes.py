@@ -9,7 +9,6 @@ finished is in the CSV file and is not done again.
 
 import argparse
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,21 +54,20 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 
 
 def run(project: Path, phases: list[dict[str, Any]], epochs: float, seed: int) -> dict[str, float]:
-    """Trains the phases one after the other; top-1 (0..1) on val and test of the three corners, and seconds."""
+    """Trains the phases one after the other; top-1 (0..1) on val and test of the three corners."""
     params = ParamsFile(project / "params.yaml")
     space, shared = params.read("space", SpaceParams).build(), params.read("training", TrainingParams)
     machine, data = params.read("machine", MachineParams), project / "build/data/classification.npz"
     train_images = Images(data, "train")
     val, test = (Evaluator(train_images, Images(data, name), shared.bn_images, seed) for name in ("val", "test"))
-    net, trained, started = build_supernet(space, len(train_images.classes)), full_part(space), time.monotonic()
+    net, trained = build_supernet(space, len(train_images.classes)), full_part(space)
     with tempfile.TemporaryDirectory() as folder:
         for number, fields in enumerate(phases):
             scaled = {key: fields[key] * epochs for key in ("epochs", "warmup_epochs")}
             work = Path(folder, str(number))
             phase = parse(PhaseParams, fields | scaled, "phase")
             trained = step(net, project, phase, trained, space, work, (train_images, shared, machine), seed)
-        seconds = time.monotonic() - started
-    found = {"seconds": seconds}
+    found = dict[str, float]()
     for role, arch in corners(space).items():
         found |= {f"{role}_val": val.subnet_score(net, arch), f"{role}_test": test.subnet_score(net, arch)}
     return found
@@ -112,7 +110,7 @@ def main() -> None:
                 rows.append(key | run(args.project, VARIANTS[name], args.epochs, seed))
                 pd.DataFrame(rows).to_csv(args.out, index=False, float_format="%.4f")
                 print(rows[-1], flush=True)
-    columns = ["largest_test", "middle_test", "smallest_test", "seconds"]
+    columns = ["largest_test", "middle_test", "smallest_test"]
     print(pd.DataFrame(rows).groupby(["variant", "epochs"], sort=False)[columns].mean().to_string(float_format="{:.3f}".format))
 
 
