@@ -19,19 +19,19 @@ STARTS = {
     "fetch_weights": 1.5,
     "train": 2.5,  # train_supernet, shrink, collect_accuracies
     "measure": 3.0,  # build_latency_table, choose
-    "layer_file": 0.05,  # one layer as a file
-    "network_file": 0.3,  # one whole network as a file
+    "layer_file": 0.06,  # one layer as a file, alone or in a network
     "fit_predictor": 1.5,
     "search": 2.0,
     "specialize": 3.0,
-    "export": 9.0,
+    "export": 2.0,
+    "export_layer": 1.05,  # of every layer of the network
     "evaluate": 1.5,
     "train_baselines": 1.5,
     "compare": 5.0,
     "checksum": 0.8,
 }
 """What stages need whatever the photos, in starts of a Python that imports torch, `Speed.start`: a slower or busier machine
-needs more of both. Measured with ofa_small at 32 pixels on two busy cores (AMD EPYC, 2.6 GHz), where a start took 4 seconds."""
+needs more of both. Measured with ofa_small at 32 pixels and ofa_lite at 128 on two cores (AMD EPYC, 2.6 GHz)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,24 +39,26 @@ class Speed:
     """What was measured here.
 
     per_image: seconds of a training step for each image at the largest resolution, forward and backward, of the smallest, the
-    middle and the largest network (the keys). update: seconds to change the weights once. start: seconds to start Python and
-    import torch.
+    middle and the largest network (the keys). input: seconds to crop, colour and resize an image to it. update: seconds to
+    change the weights once. start: seconds to start Python and import torch.
     """
 
     per_image: Mapping[str, float]
+    input: float
     update: float
     start: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
-    """What is worked on: images of train, val and test; layers: distinct ones of the space; seconds of one core to decode one
-    image, and cores."""
+    """What is worked on: images of train, val and test; layers: distinct ones of the space; depth: layers of the largest
+    network; seconds of one core to decode one image, and cores."""
 
     train: int
     val: int
     test: int
     layers: int
+    depth: int
     decode_seconds: float
     cores: int
 
@@ -83,7 +85,7 @@ def stage_seconds(params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> 
     found["search"] = work.fixed("search") * max(1, len(targets) / 3)
     found["choose"] = work.choice(len(targets))
     found |= {f"specialize@{name}": work.tuning(target) for name, target in targets.items()}
-    found |= {f"export@{name}": work.fixed("export") for name in targets}
+    found |= {f"export@{name}": work.fixed("export") + amounts.depth * work.fixed("export_layer") for name in targets}
     found |= {f"evaluate@{name}": work.fixed("evaluate") + work.evaluation("middle", amounts.test) for name in targets}
     found["train_baselines"] = work.fixed("train_baselines")
     # The smallest, the middle and the largest sub-network, shrunk and cut, on two splits.
@@ -106,17 +108,22 @@ class _Work:
         return STARTS[what] * self.speed.start
 
     def image(self, role: str) -> float:
-        """A step of one network for one image, at the mean resolution."""
+        """Forward and backward pass of one network for one image, at the mean resolution."""
         return self.speed.per_image[role] * self.mean_area
+
+    def network_file(self) -> float:
+        """One whole network as a file."""
+        return self.amounts.depth * self.fixed("layer_file")
 
     def features(self) -> float:
         """The full network on one image, enlarged as the stage examine does."""
         largest = max(self.params["space"]["resolutions"])
         return FORWARD * self.speed.per_image["largest"] * max(1.0, (EXAMINED / largest) ** 2)
 
-    def training(self, epochs: float, per_image: float) -> float:
-        """Steps with `per_image` seconds for each image."""
+    def training(self, epochs: float, per_image: float, subnets: int = 1) -> float:
+        """Steps with `per_image` seconds for each image, which is made anew for each of the sub-networks."""
         batch = self.params["training"]["batch_size"]
+        per_image += subnets * self.speed.input * self.mean_area
         steps = max(1, round(epochs * (self.amounts.train // batch)))
         return steps * (batch * per_image + self.speed.update)
 
@@ -135,19 +142,20 @@ class _Work:
         if phase["teacher"] == "full":
             per_image += FORWARD * self.image("largest")
         corners = sum(self.evaluation(role, self.amounts.val) for role in self.speed.per_image)
+        subnets = sum(role["subnets"] for role in phase["roles"].values())
         validations = int(phase["epochs"] / self.params["shrink"]["validate_epochs"]) + 2  # at the end, the two extremes
-        return self.fixed("train") + self.training(phase["epochs"], per_image) + validations * corners
+        return self.fixed("train") + self.training(phase["epochs"], per_image, subnets) + validations * corners
 
     def table(self, device: Mapping[str, Any]) -> float:
         if device["source"] == "file":
             return self.fixed("measure")
         timed = device["instances"] * device["milliseconds"] / 1000
         layers = self.amounts.layers * (self.fixed("layer_file") + timed)
-        return self.fixed("measure") + layers + device["networks"] * (self.fixed("network_file") + timed)
+        return self.fixed("measure") + layers + device["networks"] * (self.network_file() + timed)
 
     def choice(self, targets: int) -> float:
         candidates = self.params["search"]["candidates"] * targets
-        networks = self.fixed("network_file") * candidates
+        networks = self.network_file() * candidates
         return self.fixed("measure") + networks + candidates * self.evaluation("middle", self.amounts.val)
 
     def tuning(self, target: Mapping[str, Any]) -> float:

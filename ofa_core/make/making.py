@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from ofa_core.make.request import HOST, Request, command
 from ofa_core.make.survey import Survey, survey
 from ofa_core.run import files, paths
 from ofa_core.run.errors import InputError
-from ofa_core.run.params import ParamsFile
+from ofa_core.run.params import ParamsFile, parse
 from ofa_core.runtime.android import AndroidDevice
 from ofa_core.search.budget import Budget, cost_range
 from ofa_core.space.params import SpaceParams
+from ofa_core.training.params import TrainingParams
 
 Row = dict[str, Any]
 NEEDED = ("dvc", "matplotlib", "tensorflow", "torch")
@@ -94,11 +95,12 @@ def _outline(request: Request, root: Path, state: Mapping[str, Any] | None) -> O
     def measure(params: Mapping[str, Any]) -> Speed:
         space, training = params["space"], params["training"]
         if known.get("of") == _conditions(params, found):
-            return Speed(per_image=known["per_image"], update=known["update"], start=known["start"])
+            return Speed(**{field.name: known[field.name] for field in fields(Speed)})
         from ofa_core.make import speed  # torch
 
         built = SpaceParams(**space | {"resolutions": tuple(space["resolutions"])}).build()
-        return speed.measure(built, len(found.classes), training["batch_size"], training["threads"])
+        shared = parse(TrainingParams, training, "training")
+        return speed.measure(built, len(found.classes), shared, params["prepare"]["image_size"])
 
     plan = make_plan(request, found, ParamsFile("params.yaml", base).content, _cores(), measure)
     lines = wording.lines(request, found, plan)
@@ -124,7 +126,7 @@ def _cores() -> int:
 def _conditions(params: Mapping[str, Any], found: Survey) -> list[Any]:
     """What the measured speed depends on, as JSON values, apart from the machine."""
     training = params["training"]
-    return [params["space"], training["batch_size"], training["threads"], len(found.classes)]
+    return [params["space"], training, params["prepare"]["image_size"], len(found.classes)]
 
 
 def _json(request: Request, seconds: Mapping[str, float], took: Mapping[str, float], models: list[Row]) -> dict[str, Any]:

@@ -218,7 +218,8 @@ def _amounts(params: Mapping[str, Any], found: Survey, cores: int) -> Amounts:
     section = params["space"]
     space = get_space(section["name"], section["width_mult"], section["resolutions"])
     layers = len(distinct_layers(space, section["resolutions"], len(found.classes)))
-    return Amounts(**splits(params, found), layers=layers, decode_seconds=found.decode_seconds, cores=cores)
+    depth = len(space.layers(space.largest(), len(found.classes)))
+    return Amounts(**splits(params, found), layers=layers, depth=depth, decode_seconds=found.decode_seconds, cores=cores)
 
 
 def _factor(minutes: float, params: Mapping[str, Any], amounts: Amounts, speed: Speed) -> tuple[float, str]:

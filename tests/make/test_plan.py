@@ -1,6 +1,7 @@
 """The decisions of a plan and their reasons, without photos, torch or files."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.conftest import REPO
 
 TEXT = base_text(REPO, SMALL)
 BASE = ParamsFile("base.yaml", TEXT).content
-SPEED = Speed(per_image={"smallest": 0.0005, "middle": 0.001, "largest": 0.002}, update=0.001, start=3.0)
+SPEED = Speed(per_image={"smallest": 0.0005, "middle": 0.001, "largest": 0.002}, input=0.0001, update=0.001, start=3.0)
 
 
 def request(**changes: Any) -> Request:
@@ -156,9 +157,7 @@ def test_stages_are_those_of_the_pipeline() -> None:
 
 def test_time_grows_with_the_work() -> None:
     made = plan(found())
-    slower = Speed(
-        per_image={role: 2 * seconds for role, seconds in SPEED.per_image.items()}, update=SPEED.update, start=SPEED.start
-    )
+    slower = replace(SPEED, per_image={role: 2 * seconds for role, seconds in SPEED.per_image.items()})
     before, after = (stage_seconds(made.params, made.amounts, speed) for speed in (SPEED, slower))
     assert after["shrink@all"] > 1.7 * before["shrink@all"]
     assert after["export@fast"] == before["export@fast"]
