@@ -85,7 +85,8 @@ def test_nothing_is_trained_and_everything_else_runs(tmp_path: Path) -> None:
 
     # The predictor is the published one, and its report says how it does on networks that it has not seen.
     used, published = (AccuracyPredictor.load(path) for path in (tmp_path / "build/predictor/top1.npz", predictor))
-    archs = [net.space.sample(np.random.default_rng(i)) for i in range(20)]
+    part = get_space("ofa_mbv3", 0.25, RESOLUTIONS)
+    archs = [part.sample(np.random.default_rng(i)) for i in range(20)]
     np.testing.assert_array_equal(used.predict(archs), published.predict(archs))
     found = json.loads((tmp_path / "reports/fit_predictor.json").read_text())
     assert found["rmse_points"] > 10  # the checkpoint's weights are random
@@ -94,7 +95,8 @@ def test_nothing_is_trained_and_everything_else_runs(tmp_path: Path) -> None:
     assert details["steps"] == 0
     assert (tmp_path / "reports/train_supernet.csv").read_text() == "step,epoch,lr,loss\n"
     [model] = json.loads((tmp_path / "release/manifest.json").read_text())["models"]
-    assert model["md5"] == files.md5(tmp_path / "release" / model["file"])
+    uint8 = model["files"]["uint8"]
+    assert uint8["md5"] == files.md5(tmp_path / "release" / uint8["name"])
     assert "OK" in project.run("ofa_core.commands.main", "verify", "release")
 
 
