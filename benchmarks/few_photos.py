@@ -139,7 +139,7 @@ def main() -> None:
         whole, part = Path(folder, "whole.npz"), Path(folder, "part.npz")
         prepare(
             PrepareParams(dataset="folder", folder=str(args.photos), image_size=args.size, class_names=None, train_images=0,
-                          val_images=100, test_images=0, max_broken=10, shards=None),
+                          val_images=100, test_images=0, max_broken=10, leaks="report", shards=None),
             0, Path(folder), whole,
         )  # fmt: skip
         params = complete(Path("params/photos.yaml"))
