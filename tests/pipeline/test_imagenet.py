@@ -54,6 +54,17 @@ def write_photos(folder: Path, synsets: Sequence[str] = SYNSETS, train: int = 48
             Image.open(io.BytesIO(archive.read(name))).convert("RGB").save(path, quality=95)
 
 
+def write_small(project: Project, content: dict[str, Any]) -> None:
+    """Writes params.yaml from a profile's content, with the shortest latency table."""
+    yaml = YAML()
+    host = yaml.load(REPO / "params/default.yaml")["build_latency_table"]["devices"]["host"]
+    host |= {"instances": 1, "max_error": 1.0, "milliseconds": 1, "networks": 4}
+    content["build_latency_table"] = {"devices": {"host": host}}
+    with (project.folder / "small.yaml").open("w") as file:
+        yaml.dump(content, file)
+    project.run("ofa_core.commands.main", "profile", "small.yaml", "--out", "params.yaml")
+
+
 def write_params(project: Project) -> dict[str, Any]:
     """Writes params.yaml: the imagenet profile, with few images and steps. Returns the changes of the default."""
     yaml = YAML()
@@ -63,12 +74,7 @@ def write_params(project: Project) -> dict[str, Any]:
     phases = content["shrink"]["phases"]
     first, *_, last = phases
     content["shrink"]["phases"] = {first: phases[first] | ONCE, last: phases[last] | ONCE | {"init": first}}
-    host = yaml.load(REPO / "params/default.yaml")["build_latency_table"]["devices"]["host"]
-    host |= {"instances": 1, "max_error": 1.0, "milliseconds": 1, "networks": 4}
-    content["build_latency_table"] = {"devices": {"host": host}}
-    with (project.folder / "small.yaml").open("w") as file:
-        yaml.dump(content, file)
-    project.run("ofa_core.commands.main", "profile", "small.yaml", "--out", "params.yaml")
+    write_small(project, content)
     return dict(content)
 
 

@@ -19,7 +19,7 @@ from ofa_core.space.arch import Arch
 from ofa_core.space.registry import get_space
 from tests.conftest import REPO, shared_data
 from tests.networks import relative_error
-from tests.pipeline.test_imagenet import write_photos
+from tests.pipeline.test_imagenet import write_photos, write_small
 from tests.projects import Project
 
 pytestmark = pytest.mark.slow
@@ -33,8 +33,7 @@ RESOLUTIONS = [128, 160]
 
 def write_params(project: Project, checkpoint: Path, predictor: Path) -> None:
     """Writes params.yaml: the official profile with the checkpoint's width, and few images and measurements."""
-    yaml = YAML()
-    content: dict[str, Any] = yaml.load(REPO / "params/official.yaml")
+    content: dict[str, Any] = YAML().load(REPO / "params/official.yaml")
     content["space"] |= {"width_mult": 0.25, "resolutions": RESOLUTIONS}
     content["training"] |= {"bn_images": 40, "device": "cpu", "threads": 1}
     content["prepare"] |= {"folder": "photos", "image_size": 160, "train_images": 0, "val_images": 30}
@@ -46,12 +45,7 @@ def write_params(project: Project, checkpoint: Path, predictor: Path) -> None:
     content["export"] = {"calibration_images": 16, "parity_images": 4, "min_kernel_agreement": 0.0}
     content["export"] |= {"min_simulation_agreement": 0.0, "max_int8_drop": 1.0}
     content["evaluate"] = {"instances": 1, "milliseconds": 1}
-    host = yaml.load(REPO / "params/default.yaml")["build_latency_table"]["devices"]["host"]
-    host |= {"instances": 1, "max_error": 1.0, "milliseconds": 1, "networks": 4}
-    content["build_latency_table"] = {"devices": {"host": host}}
-    with (project.folder / "small.yaml").open("w") as file:
-        yaml.dump(content, file)
-    project.run("ofa_core.commands.main", "profile", "small.yaml", "--out", "params.yaml")
+    write_small(project, content)
 
 
 def test_nothing_is_trained_and_everything_else_runs(tmp_path: Path) -> None:
