@@ -34,9 +34,10 @@ def main() -> None:
     study = PhotoStudy(HERE, args.folder)
     study.profile["prepare"]["folder"] = str(args.photos.resolve())
     study.run_all([("table", study.table)])
-    study.run_all([(f"searched-{seed}", study.searched(seed)) for seed in SEEDS])
-    names = list(study.profile["train_baselines"]["subnets"])
-    study.run_all([(f"{name}-{seed}", study.whole(name, seed)) for seed in SEEDS for name in names])
+    names = study.profile["train_baselines"]["subnets"]
+    for seed in SEEDS:
+        jobs = [(f"searched-{seed}", study.searched(seed))] + [(f"{name}-{seed}", study.whole(name, seed)) for name in names]
+        study.run_all(jobs)
     study.measure()
 
 
