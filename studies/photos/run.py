@@ -21,8 +21,12 @@ from studies.study import Job, Result, Study, targets
 HERE = Path("studies/photos")
 TABLE = HERE / "latency.json"
 SEEDS = (0, 1, 2)
-BUDGETS = ("whole_r128", "whole_r112", "whole_r96", "whole_r80")
+BUDGETS = ("whole_r128", "whole_r112", "whole_r96", "whole_r80", "whole_r64")
 """Baselines with whose predicted latencies networks are searched, a target each."""
+SMALLEST = {"whole_r64": {"kernel_size": 5, "depth": 4, "expand_ratio": 6, "resolution": 64}}
+"""One more baseline, at a resolution that the super-network, and so the table, lacks."""
+SMALLEST_MS = 0.19
+"""Milliseconds to search for at its place, instead of a prediction."""
 
 
 def main() -> None:
@@ -31,8 +35,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("build/photos"))
     args = parser.parse_args()
-    study = PhotoStudy(HERE, args.folder)
-    study.profile["prepare"]["folder"] = str(args.photos.resolve())
+    study = PhotoStudy(HERE, args.folder, args.photos)
     study.run_all([("table", study.table)])
     names = study.profile["train_baselines"]["subnets"]
     for seed in SEEDS:
@@ -42,7 +45,12 @@ def main() -> None:
 
 
 class PhotoStudy(Study):
-    """The jobs of this study."""
+    """The jobs of this study. photos: GROCERY_PHOTOS."""
+
+    def __init__(self, here: Path, folder: Path, photos: Path) -> None:
+        super().__init__(here, folder)
+        self.profile["prepare"]["folder"] = str(photos.resolve())
+        self.profile["train_baselines"]["subnets"] |= SMALLEST
 
     def table(self, job: str) -> Result:
         """Measures the latency table that all seeds use; the predicted milliseconds of each baseline."""
@@ -52,7 +60,8 @@ class PhotoStudy(Study):
         params, table = ParamsFile(clone / "params.yaml"), LatencyTable.load(TABLE)
         space = params.read("space", SpaceParams).build()
         subnets = params.read("train_baselines", TrainBaselinesParams).subnets
-        return {name: table.predict(space, subnet.arch(space)) for name, subnet in subnets.items()}
+        found = {name: table.predict(space, subnet.arch(space)) for name, subnet in subnets.items()}
+        return found | dict.fromkeys(SMALLEST, SMALLEST_MS)
 
     def searched(self, seed: int) -> Job:
         """The job that runs the pipeline up to exported files."""
@@ -77,7 +86,8 @@ class PhotoStudy(Study):
 
     def whole(self, name: str, seed: int) -> Job:
         """The job that fine-tunes the whole network at one resolution."""
-        return lambda job: self.alone(job, name, self._changes(seed))
+        own = self.profile["train_baselines"]["subnets"][name]["resolution"]
+        return lambda job: self.alone(job, name, self._changes(seed) | {"space.resolutions": [own]})
 
     def _changes(self, seed: int) -> dict[str, Any]:
         return {"seed": seed, "prepare.folder": self.profile["prepare"]["folder"]}

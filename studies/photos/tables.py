@@ -5,7 +5,7 @@ import pandas as pd
 from ofa_core.report.comparison import training_cost
 from ofa_core.report.plots import plot_cost
 from ofa_core.run.params import ParamsFile
-from studies.photos.run import BUDGETS, HERE, SEEDS
+from studies.photos.run import BUDGETS, HERE, SEEDS, SMALLEST
 from studies.results import Results, comparison, write
 
 RESULTS = Results(HERE / "results", SEEDS)
@@ -24,7 +24,7 @@ def cost(names: list[str]) -> pd.DataFrame:
 
 def main() -> None:
     """Writes networks.csv, comparison.csv, cost.csv, front.svg and cost.svg, and prints the tables."""
-    names = list(ParamsFile(HERE / "params.yaml").content["train_baselines"]["subnets"])
+    names = [*ParamsFile(HERE / "params.yaml").content["train_baselines"]["subnets"], *SMALLEST]
     searched = {name: RESULTS.read("searched", name, target=True) for name in BUDGETS}
     whole = {name: RESULTS.read(name, name, target=False) for name in names}
     rows = [("searched", name, net) for name, net in searched.items()] + [("alone", name, net) for name, net in whole.items()]
