@@ -24,7 +24,7 @@ from ofa_core.run.params import ParamsFile
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.params import SpaceParams
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 from ofa_core.training.evaluation import Evaluator
 from ofa_core.training.images import Images
 
@@ -35,7 +35,7 @@ def measure(work: Path) -> tuple[Space, list[Arch], dict[str, np.ndarray]]:
     """Architectures, and their top1 and cross_entropy (n,) on val, and top1 on test as `test`."""
     params, train = ParamsFile(), Images(paths.DATASET, "train")
     net = build_supernet(params.read("space", SpaceParams).build(), len(train.classes))
-    space = get_space(**load_weights(paths.supernet(params.read("shrink.last", str)), net)["space"])
+    space = space_of(load_weights(paths.supernet(params.read("shrink.last", str)), net)["space"])
     table = LatencyTable.load(paths.latency_table(params.read("search.device", str)))
     archs = sample_archs(space, lambda codes, r: table.predict_codes(space, codes, r), COUNT, seed=0)
     found = {}

@@ -16,7 +16,7 @@ from ofa_core.predictor.params import PredictorTarget
 from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
 from ofa_core.training.images import Images
@@ -39,7 +39,7 @@ def main() -> None:
         use_threads(shared.threads)
         train_images, val_images = Images(dataset, "train"), Images(dataset, "val")
         net = build_supernet(full, len(train_images.classes))
-        space = get_space(**load_weights(weights, net)["space"])  # what was trained
+        space = space_of(load_weights(weights, net)["space"])  # what was trained
         latencies = partial(table.predict_codes, space)
         evaluator = Evaluator(train_images, val_images, shared.bn_images, seed)
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:

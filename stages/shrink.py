@@ -8,7 +8,7 @@ from ofa_core.nn.weights import describe, load_full, load_weights, save_weights
 from ofa_core.run import paths
 from ofa_core.run.stage import exit_cleanly, running
 from ofa_core.space.params import SpaceParams
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 from ofa_core.training.checkpoint import COLUMNS
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
@@ -41,7 +41,7 @@ def main() -> None:
         latencies = read_latencies(table, part, net.num_classes) if phase.draw == "latency" else None
         sampler = phase_sampler(net, part, phase, phase_draw(part, phase, latencies, f"shrink.phases.{name}", seed))
         objective = phase_objective(phase, shared, load_full(full, net))
-        sort_for_phase(net, part, get_space(**load_weights(start, net)["space"]))
+        sort_for_phase(net, part, space_of(load_weights(start, net)["space"]))
         schedule = Schedule(epochs=phase.epochs, warmup_epochs=phase.warmup_epochs, lr=phase.lr, final=shared.final_lr)
         validation = Validation(epochs=validate_epochs, measure=lambda _: evaluator.subnet_scores(net, corners(part)))
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:

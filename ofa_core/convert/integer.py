@@ -21,6 +21,7 @@ from ofa_core.quantization.fake import Ranges
 from ofa_core.quantization.grid import grid
 from ofa_core.quantization.observe import Calibration, observe
 from ofa_core.run.errors import InputError
+from ofa_core.space.graph import range_points
 from ofa_core.space.ops import IMAGE, HardSwish, Op
 
 BATCH = 20
@@ -92,11 +93,11 @@ def _annotate(model: Any, ops: Sequence[Op], ranges: Ranges) -> dict[str, list[s
             layers.setdefault(operator.layer, []).append(graph.tensors[operator.output].name.decode())
     if missing := sorted(set(ranges) - set(tensors.values())):
         raise InputError(f"ranges: {missing[0]} is not an activation of this network")
-    bounds = {**ranges, PROBABILITIES: (0.0, 1.0)}
+    bounds, shared = {**ranges, PROBABILITIES: (0.0, 1.0)}, range_points(ops)
     for index, point in tensors.items():
-        if point not in bounds:
-            raise InputError(f"ranges: {point}: missing")
-        found = grid(*(torch.tensor(bound) for bound in bounds[point]))
+        if (owner := shared.get(point, point)) not in bounds:
+            raise InputError(f"ranges: {owner}: missing")
+        found = grid(*(torch.tensor(bound) for bound in bounds[owner]))
         parameters = schema.QuantizationParametersT()
         parameters.min, parameters.max = [found.low.item()], [found.high.item()]
         graph.tensors[index].quantization = parameters

@@ -25,11 +25,13 @@ class TFNetwork(tf.Module):
     hard_swish: "fused" converts to one HARD_SWISH operation, "composed" to ADD (ReLU6 fused) and two MULs. XNNPACK runs the
       composed form of an int8 network and leaves the fused one to slower kernels.
     softmax: whether the output is probabilities. outputs: the points it returns; by default the last layer.
+    inputs: the points that the first layer reads; several for a part that begins with a join.
 
     Every operation has its own name scope, see `scope`, by which `convert.tracing` finds it in a file.
 
-    `function` takes image (1, r, r, inp) float32, or (1, inp) if the first layer is linear. It returns {"probabilities": ...};
-    without softmax {"output": ...}; with named outputs, their points. A TFLite file's signature has these names.
+    `function` takes an image (1, r, r, inp) float32, or (1, inp) if the first layer is linear; of several `inputs`, one array
+    each. It returns {"probabilities": ...}; without softmax {"output": ...}; with named outputs, their points. A TFLite file's
+    signature has these names.
     Raises InputError for layers that do not fit each other, or weights of a wrong shape.
     """
 
@@ -41,6 +43,7 @@ class TFNetwork(tf.Module):
         hard_swish: HardSwish = "composed",
         softmax: bool = True,
         outputs: Sequence[str] = (),
+        inputs: Sequence[str] = (IMAGE,),
     ) -> None:
         super().__init__(name="network")
         if hard_swish not in ("fused", "composed"):
@@ -48,17 +51,18 @@ class TFNetwork(tf.Module):
         if softmax and outputs:
             raise InputError("softmax: a network of several outputs gives none")
         self.layers, self.weights, self.hard_swish, self.softmax = tuple(layers), weights, hard_swish, softmax
-        self.ops = tuple(lower_network(layers, hard_swish))
+        self.inputs, self.ops = tuple(inputs), tuple(lower_network(layers, hard_swish, inputs))
         self.outputs, self.named = output_points(layers, outputs), bool(outputs)
         first = layers[0]
-        self.input_shape = (1, first.inp) if first.kind == "linear" else (1, first.resolution, first.resolution, first.inp)
-        image = tf.TensorSpec(self.input_shape, tf.float32, name=IMAGE)
+        flat = first.kind == "linear"
+        self.input_shapes = [(1, channels) if flat else (1, side, side, channels) for channels, side in first.shapes]
+        specs = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in zip(inputs, self.input_shapes, strict=True)]
         # No autograph: there is nothing for it to convert, and it would wrap our errors in its own.
-        self.function = tf.function(self._forward, input_signature=[image], autograph=False)
+        self.function = tf.function(self._forward, input_signature=specs, autograph=False)
         self.concrete = self.function.get_concrete_function()
 
-    def _forward(self, image: Any) -> dict[str, Any]:
-        values = {IMAGE: image}
+    def _forward(self, *inputs: Any) -> dict[str, Any]:
+        values = dict(zip(self.inputs, inputs, strict=True))
         for op in self.ops:
             values[op.point] = self._compute(op, *(values[point] for point in op.inputs))
         if self.named:
@@ -125,6 +129,10 @@ def _unweighted(op: Op, x: Any, *others: Any) -> Any:
         return tf.nn.avg_pool2d(x, op.kernel, op.stride, "SAME")
     if op.kind in ("mean", "flat_mean"):
         return tf.reduce_mean(x, axis=[1, 2], keepdims=op.kind == "mean")
+    if op.kind == "join":
+        return tf.concat([tf.reshape(y, (1, -1, op.out)) for y in (x, *others)], axis=1)
+    if op.kind == "sigmoid":
+        return tf.math.sigmoid(x)
     if op.kind == "divide":
         return x * (1 / op.constant)
     if op.kind == "shift":

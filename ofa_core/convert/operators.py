@@ -21,9 +21,11 @@ TFLITE: dict[OpKind, str] = {
     "flat_mean": "MEAN",
     "maxpool": "MAX_POOL_2D",
     "avgpool": "AVERAGE_POOL_2D",
+    "join": "CONCATENATION",
+    "sigmoid": "LOGISTIC",
 }
-"""The operator of a float file that each kind of operation becomes."""
-PLAIN = {*TFLITE.values(), "PAD", "SOFTMAX"}
+"""The operator of a float file that each kind of operation becomes; a join also reshapes each of its maps."""
+PLAIN = {*TFLITE.values(), "RESHAPE", "PAD", "SOFTMAX"}
 """Operators of a float file. ReLU, ReLU6 and biases are fused into these; layouts are TFLite's, so nothing is transposed."""
 
 
@@ -34,7 +36,8 @@ def operators(content: bytes) -> Counter[str]:
 
 def expected_operators(ops: Sequence[Op]) -> Counter[str]:
     """Counts the operators that a conversion must neither lose nor add; absent ones are 0."""
-    return Counter(dict.fromkeys(TFLITE.values(), 0)) + Counter(TFLITE[op.kind] for op in ops)
+    reshapes = sum(len(op.inputs) for op in ops if op.kind == "join")
+    return Counter(TFLITE[op.kind] for op in ops) + Counter({"RESHAPE": reshapes})
 
 
 def check_operators(
@@ -54,7 +57,7 @@ def check_operators(
         raise InputError(f"{name}: the operator {stray[0]} ({found[stray[0]]} times) does not belong in this file")
     if found["QUANTIZE"] > conversions and not keep_float:
         raise InputError(f"{name}: {found['QUANTIZE']} QUANTIZE operators, {conversions} belong in this file")
-    for operator in TFLITE.values():
+    for operator in (*TFLITE.values(), "RESHAPE"):
         if found[operator] != expected[operator]:
             raise InputError(f"{name}: {found[operator]} operators {operator}, the layers need {expected[operator]}")
     return dict(sorted(found.items()))

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from flatbuffers import Builder
+
 from ofa_core.run.errors import InputError
 from ofa_core.runtime.quiet import quiet
 
@@ -26,6 +29,8 @@ def _import_tensorflow() -> Any:
 tf = _import_tensorflow()
 schema = import_module("tensorflow.lite.python.schema_py_generated")
 """Classes of TFLite's flatbuffer schema."""
+ALIGNMENT = 16
+"""Bytes to which a file's constants are aligned."""
 OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 """TFLite's names of operators, such as CONV_2D, by number."""
 
@@ -40,9 +45,18 @@ def read_model(content: bytes) -> Any:
         raise InputError("a damaged TFLite file") from None
 
 
+class _Builder(Builder):
+    """Aligns the bytes of constants, as the schema's `force_align: 16` asks. The generated Python code leaves that out."""
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802
+        if x.dtype == np.uint8:
+            self.Prep(ALIGNMENT, x.size)
+        return super().CreateNumpyVector(x)
+
+
 def write_model(model: Any) -> bytes:
     """The content of a TFLite file from a `schema.ModelT`."""
-    builder = import_module("flatbuffers").Builder(0)
+    builder = _Builder(0)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

@@ -33,18 +33,19 @@ def convert_dynamic(network: TFNetwork) -> bytes:
     return convert(converter)
 
 
-def convert_part(network: TFNetwork, calibration_inputs: np.ndarray, image: bool = False) -> bytes:
+def convert_part(network: TFNetwork, *calibration_inputs: np.ndarray, image: bool = False) -> bytes:
     """An integer part of a network, for timing: int8 in and out, or uint8 in if it reads the image.
 
     Uses the converter's own calibration: ranges do not change how long a layer takes.
-    calibration_inputs: (n, ...) float32. Raises InputError for inputs of another shape, or none.
+    calibration_inputs: (n, ...) float32, for each input of the network. Raises InputError for inputs of another shape, or none.
     """
-    inputs = np.asarray(calibration_inputs, dtype=np.float32)
-    if not len(inputs) or inputs.shape[1:] != network.input_shape[1:]:
-        raise InputError(f"calibration inputs: shape {inputs.shape}, expected (n, {str(network.input_shape[1:])[1:]}")
+    inputs = [np.asarray(values, dtype=np.float32) for values in calibration_inputs]
+    for values, shape in zip(inputs, network.input_shapes, strict=True):
+        if not len(values) or values.shape[1:] != shape[1:]:
+            raise InputError(f"calibration inputs: shape {values.shape}, expected (n, {str(shape[1:])[1:]}")
     converter = converter_of(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([x[None]] for x in inputs)
+    converter.representative_dataset = lambda: ([x[None] for x in xs] for xs in zip(*inputs, strict=True))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type, converter.inference_output_type = tf.uint8 if image else tf.int8, tf.int8
     return convert(converter)

@@ -70,6 +70,8 @@ def trace(model: Any, ops: Sequence[Op]) -> list[Operator]:
 
 
 def _outputs(model: Any) -> dict[int, str]:
-    """The scope of each output's point, by tensor: the converter renames signature outputs."""
+    """The scope of each output's point, by tensor. The converter renames outputs, and what they are converted from."""
     signatures = [output for signature in model.signatureDefs or () for output in signature.outputs]
-    return {int(output.tensorIndex): scope_of_point(output.name.decode()) for output in signatures}
+    named = {int(output.tensorIndex): scope_of_point(output.name.decode()) for output in signatures}
+    converted = [operator for kind, operator in operators_of(model) if kind in ("QUANTIZE", "DEQUANTIZE")]
+    return named | {int(o.inputs[0]): named[int(o.outputs[0])] for o in converted if int(o.outputs[0]) in named}

@@ -23,7 +23,7 @@ from ofa_core.run import files, paths
 from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import HardSwish
-from ofa_core.tasks.task import Task
+from ofa_core.tasks.trainable import TrainableTask
 
 LAYOUTS = {"onnx": "NCHW", "torch": "NCHW"}
 """Axes of the image by format; NHWC in all others."""
@@ -59,7 +59,7 @@ def export_network(
     weights: bytes | None = None,
     ranges: Ranges | None = None,
     *,
-    task: Task,
+    task: TrainableTask,
 ) -> Exported:
     """Makes the files of `params.formats` in memory and checks that they agree with the network.
 
@@ -134,7 +134,12 @@ def _convert(network: Network, whole: TFNetwork, params: ConversionParams) -> di
 
 
 def _check(
-    network: Network, whole: TFNetwork, content: Mapping[str, bytes], params: ConversionParams, images: np.ndarray, task: Task
+    network: Network,
+    whole: TFNetwork,
+    content: Mapping[str, bytes],
+    params: ConversionParams,
+    images: np.ndarray,
+    task: TrainableTask,
 ) -> dict[str, Any]:
     """The gates: operators, differences from torch, kernels. Returns the measurements."""
     operators = {}
@@ -151,7 +156,12 @@ def _check(
 
 
 def _check_integer(
-    simulation: FakeQuantized, float_file: bytes, content: bytes, params: ConversionParams, images: np.ndarray, task: Task
+    simulation: FakeQuantized,
+    float_file: bytes,
+    content: bytes,
+    params: ConversionParams,
+    images: np.ndarray,
+    task: TrainableTask,
 ) -> tuple[Row, list[Row], list[Row]]:
     """The gates of an integer file: scales, and the simulation in torch. Returns the measurements, also by layer and scale."""
     scales = compare_scales(content, simulation, params.keep_float)

@@ -23,7 +23,7 @@ from ofa_core.nn.network import Network
 from ofa_core.quantization.fake import FakeQuantized, Ranges, of_form
 from ofa_core.runtime.host import time_in_turns
 from ofa_core.space.ops import HardSwish
-from ofa_core.tasks.task import Task
+from ofa_core.tasks.trainable import TrainableTask
 
 BATCH = 50
 """Images computed at once."""
@@ -50,7 +50,7 @@ def choose_keep_float(
     keep_float: Sequence[str] = (),
     timed: Callable[[Mapping[str, bytes]], dict[str, float]] = time_in_turns,
     *,
-    task: Task,
+    task: TrainableTask,
 ) -> Mixed:
     """Chooses layers for `convert_integer`'s keep_float.
 
@@ -104,7 +104,12 @@ def choose_keep_float(
 
 
 def with_float_layers(
-    best: Candidate, params: ExportParams, hard_swish: HardSwish, calibration: np.ndarray, images: np.ndarray, task: Task
+    best: Candidate,
+    params: ExportParams,
+    hard_swish: HardSwish,
+    calibration: np.ndarray,
+    images: np.ndarray,
+    task: TrainableTask,
 ) -> tuple[ExportParams, dict[str, Any]]:
     """The parameters with the layers chosen by `params.choose_float` added to keep_float, and a report of the choice.
 

@@ -17,6 +17,7 @@ from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.space.ops import Op
 from ofa_core.tasks.task import Outputs, Task, joined
+from ofa_core.tasks.trainable import TrainableTask
 
 BATCH = 50
 """Images torch computes at once."""
@@ -27,7 +28,7 @@ EXACT = ("tensorflow", "float", "saved_model", "frozen", "onnx")
 """Formats in float32 only: their difference from torch is bounded."""
 
 
-def network_outputs(network: LayerModule, images: np.ndarray, task: Task) -> Outputs:
+def network_outputs(network: LayerModule, images: np.ndarray, task: TrainableTask) -> Outputs:
     """What exported files should compute for images uint8 (n, r, r, 3), by a network in eval mode."""
     inputs = (to_input(images[i : i + BATCH], network.normalization) for i in range(0, len(images), BATCH))
     with torch.no_grad():
@@ -35,7 +36,7 @@ def network_outputs(network: LayerModule, images: np.ndarray, task: Task) -> Out
 
 
 def compare(
-    network: Network, whole: TFNetwork, content: Mapping[str, bytes], images: np.ndarray, task: Task
+    network: Network, whole: TFNetwork, content: Mapping[str, bytes], images: np.ndarray, task: TrainableTask
 ) -> dict[str, dict[str, float]]:
     """How far every format is from torch on real images uint8 (n, r, r, 3).
 

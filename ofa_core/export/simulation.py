@@ -19,12 +19,13 @@ from ofa_core.quantization.grid import grid
 from ofa_core.run.errors import InputError
 from ofa_core.runtime.tflite import Kernels, TFLiteModel
 from ofa_core.tasks.task import Task
+from ofa_core.tasks.trainable import TrainableTask
 
 KERNELS: tuple[Kernels, ...] = ("xnnpack", "reference")
 
 
 def compare_simulation(
-    simulation: FakeQuantized, content: bytes, images: np.ndarray, task: Task
+    simulation: FakeQuantized, content: bytes, images: np.ndarray, task: TrainableTask
 ) -> dict[str, dict[str, float]]:
     """How far the simulation and an integer file agree on images uint8 (n, r, r, 3), by kernels; see `Task.compare_steps`."""
     expected = network_outputs(simulation, images, task)
@@ -80,7 +81,7 @@ def _steps(simulation: FakeQuantized, image: np.ndarray) -> dict[str, np.ndarray
     def visit(point: str, x: torch.Tensor) -> None:
         bounds = grid(*(torch.tensor(bound) for bound in ranges[point]))
         steps = (x / bounds.scale).round().clamp(-128 - bounds.zero_point, 127 - bounds.zero_point)
-        found[point] = (steps if steps.dim() == 2 else steps.permute(0, 2, 3, 1)).reshape(-1).numpy().astype(int)
+        found[point] = (steps.permute(0, 2, 3, 1) if steps.dim() == 4 else steps).reshape(-1).numpy().astype(int)
 
     simulation.eval().visitor = visit
     simulation(to_input(image[None], simulation.normalization))

@@ -148,8 +148,9 @@ class LatencyTable:
 def layer_group(layer: Layer) -> str:
     """The group of a layer; each group has one correction factor.
 
-    Groups are blocks by kernel size, other convolutions, and the head (pooling and linear layers). Devices differ in how well
-    they run depthwise convolutions of each size. A layer inside a network also sees a different cache than one that runs alone.
+    Groups are blocks by kernel size, other convolutions, and the head (pooling, linear layers and joins). Devices differ in how
+    well they run depthwise convolutions of each size. A layer inside a network also sees a different cache than one that runs
+    alone.
     """
     if layer.mid:
         return f"{layer.kind}-kernel:{layer.kernel}"

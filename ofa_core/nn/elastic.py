@@ -6,6 +6,7 @@ weights, so one set of weights serves every sub-network. At full size it is an o
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,9 @@ from ofa_core.nn.part import Part, Taps, convolve, tap
 from ofa_core.nn.slices import State, activate, prefix, submodule_state
 from ofa_core.space.layers import Layer
 from ofa_core.space.ops import Padding, pads
+
+PREDICTION_DEVIATION = 0.03
+"""Of the weights of predicting convolutions at the start."""
 
 
 class ConvBN(nn.Module):
@@ -37,13 +41,35 @@ class ConvBN(nn.Module):
         return {"weight": self.weight.detach()[:out, :inp].clone()} | submodule_state("bn", self.bn.sliced(out))
 
 
+class ConvBias(nn.Module):
+    """Convolution with bias; no batch norm. It predicts: SSD's heads.
+
+    Initialised with normal weights of deviation 0.03 and zero bias, as TensorFlow's SSD configurations are.
+    """
+
+    def __init__(self, inp: int, out: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out, inp, kernel, kernel) * PREDICTION_DEVIATION)
+        self.bias = nn.Parameter(torch.zeros(out))
+
+    def forward(self, x: Tensor, out: int, stride: int = 1, padding: Padding = "symmetric") -> Tensor:
+        """(B, inp, H, W) -> (B, out, H/stride, W/stride)."""
+        return convolve(x, prefix(self.weight, out, x.shape[1]), prefix(self.bias, out), stride, padding)
+
+    def sliced(self, inp: int, out: int) -> State:
+        return {"weight": self.weight.detach()[:out, :inp].clone(), "bias": self.bias.detach()[:out].clone()}
+
+
 class Conv(Part):
-    """A conv layer: convolution, batch norm, activation. With `residual`, the input is added."""
+    """A conv layer: convolution, batch norm or bias, activation. With `residual`, the input is added."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
-        assert layer.bn_eps is not None
-        self.conv = ConvBN(layer.inp, layer.out, layer.kernel, layer.bn_eps)
+        self.conv: ConvBN | ConvBias
+        if layer.bn_eps is None:
+            self.conv = ConvBias(layer.inp, layer.out, layer.kernel)
+        else:
+            self.conv = ConvBN(layer.inp, layer.out, layer.kernel, layer.bn_eps)
 
     def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:
         y = activate(self.conv(x, layer.out, layer.stride, layer.padding), layer.act)
@@ -79,6 +105,24 @@ class Pool(Part):
 
     def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:
         return max_pool(x, layer.kernel, layer.stride, layer.padding) if layer.kind == "maxpool" else x.mean(dim=(2, 3))
+
+
+class Join(Part):
+    """Layers of kind join: maps [(B, C, H, W), ...] -> (B, rows, out)."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+
+    def forward(self, x: Sequence[Tensor], layer: Layer, taps: Taps | None = None) -> Tensor:  # type: ignore[override]
+        rows = join(x, layer.out)
+        if layer.act != "sigmoid":
+            return activate(rows, layer.act)
+        return tap(taps, f"{layer.name}.logits", rows).sigmoid()
+
+
+def join(maps: Sequence[Tensor], values: int) -> Tensor:
+    """Maps (B, C, H, W) as rows (B, rows, values), position by position as with channels last, map after map."""
+    return torch.cat([x.permute(0, 2, 3, 1).reshape(len(x), -1, values) for x in maps], dim=1)
 
 
 def max_pool(x: Tensor, kernel: int, stride: int, padding: Padding) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)

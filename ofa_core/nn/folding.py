@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ofa_core.nn.depthwise import depthwise_conv
-from ofa_core.nn.elastic import max_pool
+from ofa_core.nn.elastic import join, max_pool
 from ofa_core.nn.network import Network
 from ofa_core.nn.part import convolve
 from ofa_core.nn.slices import activate
@@ -86,6 +86,10 @@ def compute(op: Op, inputs: list[Tensor], weight: Tensor | None = None, bias: Te
             return x.mean(dim=(2, 3), keepdim=op.kind == "mean")
         case "hard_swish":
             return F.hardswish(x)
+        case "join":
+            y = join(inputs, op.out)
+        case "sigmoid":
+            y = x.sigmoid()
         case "add":
             y = x + others[0]
         case "mul":

@@ -62,6 +62,21 @@ class Depthwise(nn.Module):
         return {"weight": weight} | submodule_state("bn", self.bn.sliced(channels))
 
 
+class DepthwiseLayer(Part):
+    """A depthwise layer: depthwise convolution, batch norm, activation."""
+
+    def __init__(self, layer: Layer, kernels: Sequence[int]) -> None:
+        super().__init__()
+        assert layer.bn_eps is not None
+        self.depthwise = Depthwise(layer.inp, kernels, layer.bn_eps)
+
+    def forward(self, x: Tensor, layer: Layer, taps: Taps | None = None) -> Tensor:
+        return activate(self.depthwise(x, layer.kernel, layer.stride, layer.padding), layer.act)
+
+    def sliced(self, layer: Layer) -> State:
+        return submodule_state("depthwise", self.depthwise.sliced(layer.inp, layer.kernel))
+
+
 class SqueezeExcite(nn.Module):
     """Channel gates from pooled features: reduce, ReLU, expand, hard sigmoid (MobileNetV3's form)."""
 

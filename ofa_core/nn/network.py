@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ofa_core.nn.bottleneck import Bottleneck
-from ofa_core.nn.elastic import Conv, Linear, Pool
+from ofa_core.nn.elastic import Conv, Join, Linear, Pool
 from ofa_core.nn.inputs import SYMMETRIC, Normalization
-from ofa_core.nn.mbconv import MBConv
+from ofa_core.nn.mbconv import DepthwiseLayer, MBConv
 from ofa_core.nn.part import Part, Taps
 from ofa_core.nn.slices import State
 from ofa_core.run.errors import InputError
@@ -26,11 +26,13 @@ from ofa_core.space.ops import IMAGE
 
 PARTS: dict[Kind, Callable[[Layer, Sequence[int]], Part]] = {
     "conv": lambda layer, kernels: Conv(layer),
+    "depthwise": DepthwiseLayer,
     "mbconv": MBConv,
     "bottleneck": lambda layer, kernels: Bottleneck(layer),
     "maxpool": lambda layer, kernels: Pool(layer),
     "avgpool": lambda layer, kernels: Pool(layer),
     "linear": lambda layer, kernels: Linear(layer),
+    "join": lambda layer, kernels: Join(layer),
 }
 """By kind of layer: builds its module from the record of its largest form and its kernel sizes, ascending."""
 CLASSIFIER = "classifier"
@@ -74,11 +76,9 @@ class Network(LayerModule):
 
     def forward(self, x: Tensor) -> Any:
         """(B, 3, r, r) -> (B, num_classes); with named outputs, a dictionary of tensors by point."""
-        values: dict[str, Tensor | None] = {IMAGE: x}
+        values: dict[str, Any] = {IMAGE: x}
         for step in plan(self.active, self.outputs):
-            source = values[step.source]
-            assert source is not None
-            values |= self.run_step(step, source)
+            values |= self.run_step(step, [values[point] for point in step.sources])
             for point in step.unused:
                 del values[point]
         found = {point: values[point] for point in output_points(self.active, self.outputs)}
@@ -90,14 +90,15 @@ class Network(LayerModule):
         assert isinstance(part, Part)
         return part.sliced(layer)
 
-    def run_step(self, step: Step, x: Tensor) -> Taps:
-        """Runs one layer. Returns its output and the points of `step.taps`, by name.
+    def run_step(self, step: Step, inputs: Sequence[Tensor]) -> Taps:
+        """Runs one layer on the points of `step.sources`. Returns its output and the points of `step.taps`, by name.
 
         Raises InputError for a point that the layer does not have.
         """
         layer = step.layer
+        x = inputs if layer.maps else inputs[0]
         if self.dropout and layer.name == CLASSIFIER:
-            x = F.dropout(x, self.dropout, self.training)
+            x = F.dropout(inputs[0], self.dropout, self.training)
         taps: Taps = dict.fromkeys(step.taps)
         taps[layer.name] = self.parts[layer.name](x, layer, taps)
         for point, value in taps.items():
@@ -113,7 +114,7 @@ class SuperNetwork(Network):
         largest = space.layers(space.largest(), num_classes)
         genes = [(slot.name, space.genes[column]) for slot in space.slots for column in slot.genes]
         kernels = {name: [int(size) for size in gene.choices] for name, gene in genes if gene.field == "ks"}
-        super().__init__(largest, kernels, dropout)
+        super().__init__(largest, kernels, dropout, space.outputs)
         self.space, self.num_classes = space, num_classes
         self.arch = space.largest()
 
@@ -134,7 +135,7 @@ class SuperNetwork(Network):
         It has this network's mode (training or eval) and shares no storage with it.
         """
         layers = self.space.layers(arch, self.num_classes)
-        network = Network(layers, dropout=self.dropout, normalization=self.normalization)
+        network = Network(layers, dropout=self.dropout, outputs=self.outputs, normalization=self.normalization)
         for layer in layers:
             network.parts[layer.name].load_state_dict(self.sliced(layer))
         return network.to(next(self.parameters()).device).train(self.training)

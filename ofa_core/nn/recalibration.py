@@ -45,16 +45,20 @@ def recalibrate(net: Network, chunks: Sequence[Tensor]) -> None:
     values: dict[str, deque[Tensor]] = {}
     for step in plan(net.active, net.outputs):
         norms = [module for module in net.parts[step.layer.name].modules() if isinstance(module, BatchNorm)]
-        inputs = chunks if step.source == IMAGE else values[step.source]
-        if len(inputs) > 1:
+        inputs = [chunks if point == IMAGE else values[point] for point in step.sources]
+        if len(inputs[0]) > 1:
             for norm in norms:  # in the order they run
                 with _measuring(norm):
-                    for x in inputs:
-                        net.run_step(step, x)
+                    for xs in zip(*inputs, strict=True):
+                        net.run_step(step, xs)
             norms = []
-        last = step.source in step.unused and step.source != IMAGE
+        last = [point in step.unused and point != IMAGE for point in step.sources]
+        read = [
+            _emptied(values[point]) if done else iter(kept)
+            for point, kept, done in zip(step.sources, inputs, last, strict=True)
+        ]
         with _measuring(*norms):
-            found = [net.run_step(step, x) for x in (_emptied(values[step.source]) if last else inputs)]
+            found = [net.run_step(step, xs) for xs in zip(*read, strict=True)]
         for point in (step.layer.name, *step.taps):
             values[point] = deque(taps[point] for taps in found)  # type: ignore[misc]
         for point in step.unused:

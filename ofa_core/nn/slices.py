@@ -25,6 +25,8 @@ def activate(x: Tensor, act: Activation) -> Tensor:
         return F.relu6(x, inplace=True)
     if act == "h_swish":
         return F.hardswish(x)
+    if act == "sigmoid":
+        return x.sigmoid()
     return x
 
 

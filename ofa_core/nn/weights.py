@@ -18,7 +18,7 @@ from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layers import Layer
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 
 CLASSIFIER_BIAS = f"parts.{CLASSIFIER}.bias"
 
@@ -118,7 +118,8 @@ def transfer(path: str | Path, net: SuperNetwork) -> None:
 
 def save_layers(path: str | Path, net: Network) -> None:
     """Writes a network outside any space. The description holds its layers, all that `load_layers` needs."""
-    save_weights(path, net, {"layers": [asdict(layer) for layer in net.active]})
+    description: dict[str, Any] = {"layers": [asdict(layer) for layer in net.active]}
+    save_weights(path, net, description | ({"outputs": net.outputs} if net.outputs else {}))
 
 
 def load_layers(path: str | Path) -> Network:
@@ -126,7 +127,7 @@ def load_layers(path: str | Path) -> Network:
     description = read_description(path)
     if "layers" not in description:
         raise InputError(f"{path}: holds no list of layers")
-    net = Network([Layer(**fields) for fields in description["layers"]])
+    net = Network([Layer.from_dict(fields) for fields in description["layers"]], outputs=description.get("outputs", ()))
     load_weights(path, net)
     return net.eval()
 
@@ -157,7 +158,8 @@ def load_network(path: str | Path, resolution: int | None = None) -> tuple[Netwo
     if "arch" not in description:
         raise InputError(f"{path}: holds a super-network, not a stand-alone network")
     arch = Arch.from_dict(description["arch"] | ({} if resolution is None else {"r": resolution}))
-    net = Network(get_space(**description["space"]).layers(arch, description["num_classes"]))
+    space = space_of(description["space"])
+    net = Network(space.layers(arch, description["num_classes"]), outputs=space.outputs)
     load_weights(path, net)
     return net.eval(), arch
 

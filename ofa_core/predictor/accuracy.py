@@ -15,7 +15,7 @@ from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 
 MOST_PAIRS = 2**21
 """Most pairs of an architecture and a measurement at a time: 16 MB for each of the few matrices over them."""
@@ -178,7 +178,7 @@ class AccuracyPredictor:
 
     @classmethod
     def _from_fields(cls, fields: dict[str, np.ndarray], prefix: str = "") -> "AccuracyPredictor":
-        space = get_space(**json.loads(str(fields[f"{prefix}space"])))
+        space = space_of(json.loads(str(fields[f"{prefix}space"])))
         codes, resolutions, top1, log_weights = (
             fields[prefix + name] for name in ("codes", "resolutions", "top1", "log_weights")
         )

@@ -12,7 +12,7 @@ from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 
 TABLE, SPACE = "accuracies.csv", "space.json"
 FIELDS = ("ks", "e", "d", "w")
@@ -61,7 +61,7 @@ class Accuracies:
         path = folder / SPACE
         description = files.read_json(path)
         try:
-            space = get_space(**description)
+            space = space_of(description)
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: not a space ({error})") from None
         path = folder / TABLE

@@ -19,7 +19,7 @@ from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import get_space, space_of
 
 FIRST_RESOLUTION, RESOLUTION_STEP, RESOLUTIONS = 112, 16, 8
 CHUNK = 1024
@@ -109,7 +109,7 @@ class OfficialPredictor:
         """From the arrays of a file that `save` wrote, by name."""
         count = sum(name.startswith(NAMES[0]) for name in fields)
         layers = [(fields[f"{NAMES[0]}{i}"], fields[f"{NAMES[1]}{i}"]) for i in range(count)]
-        return cls(layers, get_space(**json.loads(str(fields["space"]))))
+        return cls(layers, space_of(json.loads(str(fields["space"]))))
 
     def predict(self, archs: Sequence[Arch]) -> np.ndarray:
         """Expected top-1 in 0..1 (n,). Raises InputError for an architecture that is not in ofa_mbv3."""

@@ -68,8 +68,10 @@ class FakeQuantized(LayerModule):
         self.ops = lower_network(network.active, hard_swish)
         self.outputs = output_points(network.active, network.outputs)
         self.same_range = range_points(self.ops)
-        self.index = {op.point: i for i, op in enumerate(op for op in self.ops if not op.pools)}
-        bounds = [(0.0, 0.0)] * len(self.index) if ranges is None else _bounds(ranges, list(self.index))
+        self.fixed = {op.point: op.fixed_range for op in self.ops if op.fixed_range is not None}
+        own = [op.point for op in self.ops if self.same_range[op.point] == op.point and op.point not in self.fixed]
+        self.index = {point: i for i, point in enumerate(own)}
+        bounds = [(0.0, 0.0)] * len(self.index) if ranges is None else _bounds(ranges, list(self.index), self.fixed)
         self.activations = ranges is not None
         device = next(network.parameters()).device
         # All float32, so that the state's moving average and the mean over processes are defined.
@@ -118,7 +120,12 @@ class FakeQuantized(LayerModule):
         """(low, high) of every activation by point, including the image."""
         low, high = self._shifted(slice(None))
         pairs = zip(low.tolist(), high.tolist(), strict=True)
-        return {IMAGE: self.normalization.byte_range} | dict(zip(self.index, pairs, strict=True))
+        return self.fixed_ranges | dict(zip(self.index, pairs, strict=True))
+
+    @property
+    def fixed_ranges(self) -> dict[str, tuple[float, float]]:
+        """(low, high) of the points whose range is no choice: the image, and what TFLite's kernels fix."""
+        return {IMAGE: self.normalization.byte_range} | self.fixed
 
     def forward(self, x: Tensor) -> Any:
         """(B, 3, r, r) -> (B, num_classes); with named outputs, a dictionary of tensors by point."""
@@ -132,8 +139,7 @@ class FakeQuantized(LayerModule):
             if op.kind == "linear" and op.layer == CLASSIFIER and self.network.dropout:
                 inputs[0] = F.dropout(inputs[0], self.network.dropout, self.training)
             y = self._compute(op, inputs)
-            # A maximum of rounded values is already rounded. A mean is not, so it is rounded again.
-            values[op.point] = y if op.kind == "maxpool" else self._round(y, op.point) if op.pools else self._point(y, op.point)
+            values[op.point] = self._seen(y, op)
             for point in unused:
                 del values[point]
         if self.training:
@@ -163,6 +169,15 @@ class FakeQuantized(LayerModule):
         low, high = (x.new_tensor(bound) for bound in self.normalization.byte_range)
         return quantize_activation(x + self.normalization.byte_shift, low, high)  # bytes as they are
 
+    def _seen(self, y: Tensor, op: Op) -> Tensor:
+        """What an operation has computed, observed and rounded as its point asks."""
+        if op.point in self.index:
+            return self._point(y, op.point)
+        # A maximum of rounded values is already rounded. A mean is not, so it is rounded again. Maps that are joined are
+        # rounded in the join: their common range is observed there, on values that are not yet cut off.
+        joined = not op.pools and op.point not in self.fixed
+        return y if op.kind == "maxpool" or joined else self._round(y, op.point)
+
     def _point(self, x: Tensor, name: str) -> Tensor:
         if self.visitor is not None:
             self.visitor(name, x.detach())
@@ -174,8 +189,8 @@ class FakeQuantized(LayerModule):
         if self.exact:
             return x
         point = self.same_range[name]
-        if point == IMAGE:
-            return quantize_activation(x, *(x.new_tensor(bound) for bound in self.normalization.byte_range))
+        if point not in self.index:
+            return quantize_activation(x, *(x.new_tensor(bound) for bound in self.fixed_ranges[point]))
         low, high = self._shifted(self.index[point], x.numel() // len(x))
         return quantize_activation(x, low, high)
 
@@ -231,9 +246,9 @@ def _scaled(x: Tensor, share: float) -> Tensor:
     return x.detach() + share * (x - x.detach())
 
 
-def _bounds(ranges: Ranges, names: Sequence[str]) -> list[tuple[float, float]]:
-    """The ranges of the named points, checked."""
-    if unknown := sorted(set(ranges) - {*names, IMAGE}):
+def _bounds(ranges: Ranges, names: Sequence[str], fixed: Collection[str]) -> list[tuple[float, float]]:
+    """The ranges of the named points, checked. fixed: points whose ranges are given and not used."""
+    if unknown := sorted(set(ranges) - {*names, *fixed, IMAGE}):
         raise InputError(f"ranges: {unknown[0]} is not an activation of this network")
     for name in names:
         if name not in ranges:

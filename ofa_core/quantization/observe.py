@@ -12,7 +12,7 @@ from ofa_core.quantization.fake import AVERAGE_DECAY, FakeQuantized
 from ofa_core.quantization.grid import LEVELS
 from ofa_core.quantization.params import Calibration
 from ofa_core.run.errors import InputError
-from ofa_core.space.ops import IMAGE, HardSwish
+from ofa_core.space.ops import HardSwish
 
 OUTLIERS = 1e-4
 """Share of values that percentile drops on either side; the source's 99.99 %."""
@@ -51,7 +51,7 @@ def observe(
     if method in ("percentile", "mse"):
         range_of = _percentile if method == "percentile" else _least_error
         found = {name: range_of(counts, edges) for name, (counts, edges) in _histograms(net, batches, found).items()}
-    return {IMAGE: network.normalization.byte_range} | found
+    return net.fixed_ranges | found
 
 
 def _run(net: FakeQuantized, batches: Sequence[Tensor], visitor: Callable[[str, Tensor], None]) -> None:

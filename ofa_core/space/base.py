@@ -68,6 +68,8 @@ class Space(ABC):
     resolutions: tuple[int, ...]
     genes: tuple[Gene, ...]
     slots: tuple[Slot, ...]
+    outputs: tuple[str, ...] = ()
+    """The points that its networks return by name in training. None: the last layer."""
     choices: dict[str, list[list[int | float]]] | None = None
     """The choices of every gene by field of `Arch`, if the space was restricted to them."""
 
@@ -77,7 +79,7 @@ class Space(ABC):
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """JSON-ready arguments of `get_space` that make this space again."""
+        """JSON-ready fields from which `registry.space_of` makes this space again."""
 
     def restrict(self, allowed: Mapping[str, Sequence[int | float] | None]) -> "Space":
         """The part of this space whose genes have only allowed choices. Every question can be asked of it.

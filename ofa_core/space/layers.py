@@ -7,14 +7,14 @@ one before it, or the point that its `source` names, so a list can describe a gr
 Only `lower` defines what each kind of layer consists of; its elastic module in `ofa_core.nn` computes the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
 from ofa_core.space.ops import IMAGE, Activation, HardSwish, Op, Padding, pads
 
-Kind = Literal["conv", "mbconv", "bottleneck", "maxpool", "avgpool", "linear"]
+Kind = Literal["conv", "depthwise", "mbconv", "bottleneck", "maxpool", "avgpool", "linear", "join"]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -31,12 +31,15 @@ class Layer:
     """One layer with everything needed to count, build, convert or time it. All maps are square.
 
     kind:
-      conv        convolution, batch norm and activation; `residual` adds the input afterwards
+      conv        convolution, batch norm or bias, and activation; `residual` adds the input afterwards
+      depthwise   convolution of each channel by itself, batch norm and activation
       mbconv      1x1 expansion (left out when mid == inp), depthwise k x k, squeeze-excite (se > 0), 1x1 projection
       bottleneck  ResNet-D: 1x1, 3x3, 1x1; the shortcut is the input, or (not residual) average pool and 1x1 convolution
       maxpool     over k x k windows
       avgpool     over the whole map; the result is a vector
       linear      of a vector
+      join        several maps as the rows of one array: each position of a map gives as many rows of `out` values as fit into
+                  its channels. Row by row, map after map
     """
 
     name: str = field(compare=False)
@@ -61,9 +64,27 @@ class Layer:
     bn_eps: float | None = None
     """Epsilon of the batch norms; None: no batch norm."""
     bias: bool = False
-    """Whether a linear layer has a bias. Convolutions have none: batch norm follows."""
-    source: str | None = field(default=None, compare=False)
-    """The point it reads: a layer, or a place inside one such as `block_13.expand`. None: the layer before."""
+    """Whether there is a bias: of a linear layer, or of a convolution without batch norm."""
+    maps: tuple[tuple[int, int], ...] = ()
+    """Channels and resolution of each map that a join reads. Its inp and out are values in a row."""
+    source: str | tuple[str, ...] | None = field(default=None, compare=False)
+    """The point it reads: a layer, or a place inside one such as `block_13.expand`; of a join, all of them. None: the layer
+    before."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Layer":
+        """The record of fields as JSON keeps them, with lists for tuples."""
+        return cls(**{name: tuples(value) for name, value in fields.items()})
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The points that `source` names; none if it reads the layer before."""
+        return (self.source,) if isinstance(self.source, str) else self.source or ()
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Channels and resolution of each map that it reads."""
+        return self.maps or ((self.inp, self.resolution),)
 
     @property
     def out_resolution(self) -> int:
@@ -88,7 +109,7 @@ class Layer:
     @cached_property
     def key(self) -> str:
         """A readable name of the layer's shape, equal for layers that do the same work: the key of latency tables."""
-        parts = [self.kind, f"{self.resolution}x{self.resolution}x{self.inp}"]
+        parts = [self.kind, *(f"{resolution}x{resolution}x{channels}" for channels, resolution in self.shapes)]
         parts += [f"{self.out_resolution}x{self.out_resolution}x{self.out}"]
         if self.mid:
             parts.append(f"mid:{self.mid}")
@@ -97,6 +118,8 @@ class Layer:
             size, window = self.window.resolution, (self.kernel, self.stride)
             if pads(self.padding, size, *window) != pads("symmetric", size, *window):
                 parts.append(self.padding)
+        if self.kind == "conv" and self.bias:
+            parts.append("bias")
         if self.act != "none":
             parts.append(self.act)
         if self.se:
@@ -104,6 +127,11 @@ class Layer:
         if self.residual:
             parts.append("residual")
         return "-".join(parts)
+
+
+def tuples(value: Any) -> Any:
+    """A value as JSON keeps it, with tuples for its lists."""
+    return tuple(tuples(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 class _Facts(NamedTuple):
@@ -137,7 +165,7 @@ def lower(layer: Layer, hard_swish: HardSwish = "composed", source: str = IMAGE)
     NAME.restore for what a residual is added to. P.sum precedes a point P with a hard swish; in the composed form,
     so do P.gate and P.sixth.
     """
-    return list(LOWERINGS[layer.kind](Writer(layer, hard_swish), layer.source or source))
+    return list(LOWERINGS[layer.kind](Writer(layer, hard_swish), *(layer.sources or (source,))))
 
 
 class Writer:
@@ -163,10 +191,14 @@ class Writer:
         return self.activated(op, act)
 
     def activated(self, op: Op, act: Activation) -> list[Op]:
-        """An operation and its activation: one op where it can be fused, else followed by those of the hard swish."""
+        """An operation and its activation: one op where it can be fused, else followed by those of the activation."""
+        after = {"channels": op.out, "resolution": op.out_resolution}
+        if act == "sigmoid":
+            before = replace(op, point=f"{op.point}.logits")
+            return [before, Op(kind="sigmoid", point=op.point, inputs=(before.point,), inp=op.out, out=op.out, resolution=1)]
         if act != "h_swish":
             return [replace(op, act=act)]
-        before, after = replace(op, point=f"{op.point}.sum"), {"channels": op.out, "resolution": op.out_resolution}
+        before = replace(op, point=f"{op.point}.sum")
         place = op.point.removeprefix(self.layer.name).removeprefix(".")
 
         def inside(kind: str, name: str, *inputs: str, **fields: Any) -> Op:
@@ -187,10 +219,18 @@ class Writer:
 def _conv(write: Writer, x: str) -> Iterator[Op]:
     layer = write.layer
     point = "conv" if layer.residual else ""
-    ops = write.weighted("conv", "conv", x, layer.inp, layer.out, layer.resolution, point=point, act=layer.act, **write.window)
+    fields = write.window | {"norm": layer.bn_eps is not None, "bias": layer.bias}
+    ops = write.weighted("conv", "conv", x, layer.inp, layer.out, layer.resolution, point=point, act=layer.act, **fields)
     yield from ops
     if layer.residual:
         yield write.op("add", "", x, ops[-1].point, channels=layer.out, resolution=ops[-1].out_resolution)
+
+
+def _depthwise(write: Writer, x: str) -> Iterator[Op]:
+    layer = write.layer
+    yield from write.weighted(
+        "depthwise", "depthwise", x, layer.inp, layer.out, layer.resolution, point="", act=layer.act, **write.window
+    )
 
 
 def _mbconv(write: Writer, x: str) -> Iterator[Op]:
@@ -254,12 +294,18 @@ def _linear(write: Writer, x: str) -> Iterator[Op]:
     yield from write.weighted("linear", "", x, layer.inp, layer.out, 1, act=layer.act, norm=False, bias=layer.bias)
 
 
-LOWERINGS: dict[Kind, Callable[[Writer, str], Iterable[Op]]] = {
+def _join(write: Writer, *maps: str) -> Iterator[Op]:
+    yield from write.activated(write.op("join", "", *maps, channels=write.layer.out, resolution=1), write.layer.act)
+
+
+LOWERINGS: dict[Kind, Callable[..., Iterable[Op]]] = {
     "conv": _conv,
+    "depthwise": _depthwise,
     "mbconv": _mbconv,
     "bottleneck": _bottleneck,
     "maxpool": _maxpool,
     "avgpool": _avgpool,
     "linear": _linear,
+    "join": _join,
 }
-"""By kind of layer: its operations. Arguments: a writer of the layer's operations, and the point it reads."""
+"""By kind of layer: its operations. Arguments: a writer of the layer's operations, and the point, or points, that it reads."""

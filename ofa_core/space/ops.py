@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-Activation = Literal["none", "relu", "relu6", "h_swish"]
+Activation = Literal["none", "relu", "relu6", "h_swish", "sigmoid"]
 Padding = Literal["symmetric", "same"]
 """What a window sees beyond the edge of its map.
 
@@ -18,14 +18,16 @@ same       TensorFlow's SAME: with a 3x3 kernel and stride 2, an even map is pad
 HardSwish = Literal["fused", "composed"]
 """How x / 6 * relu6(x + 3) is computed in an integer file: in one operator, or in three."""
 OpKind = Literal[
-    "conv", "depthwise", "linear", "add", "mul", "divide", "shift", "hard_swish", "mean", "flat_mean", "maxpool", "avgpool"
-]
+    "conv", "depthwise", "linear", "add", "mul", "divide", "shift", "hard_swish", "mean", "flat_mean", "maxpool", "avgpool",
+    "join", "sigmoid",
+]  # fmt: skip
 """conv        convolution of all channels, plus `constant`      add         sum of two inputs
 depthwise   convolution of each channel by itself             mul         product of two inputs
 linear      matrix product of a vector                        divide      input / `constant`
 hard_swish  x / 6 * relu6(x + 3)                              shift       input + `constant`
 maxpool     largest value of each window                      mean        mean of each channel, a map of 1 x 1
-avgpool     mean of each window, without its padding          flat_mean   the same as a vector"""
+avgpool     mean of each window, without its padding          flat_mean   the same as a vector
+join        maps as rows of `out` values, one after the other   sigmoid   logistic function"""
 
 IMAGE = "image"
 """The point of a network's input."""
@@ -52,7 +54,7 @@ class Op:
     stride: int = 1
     padding: Padding = "symmetric"
     act: Activation = "none"
-    """Applied last. Never h_swish, which `lower` expands."""
+    """Applied last. Never h_swish or sigmoid, which `lower` makes operations of their own."""
     constant: float = 0.0
     """See `OpKind`."""
     norm: bool = False
@@ -69,10 +71,15 @@ class Op:
         """Whether its output has the range of its input: TFLite's integer kernels use one scale for both."""
         return self.kind in ("maxpool", "avgpool")
 
+    @property
+    def fixed_range(self) -> tuple[float, float] | None:
+        """The range that TFLite's integer kernel sets, whatever the values: a sigmoid's scale is 1/256, its zero point -128."""
+        return (0.0, 255 / 256) if self.kind == "sigmoid" else None
+
     @cached_property
     def out_resolution(self) -> int:
-        """Height and width of the output map: for either padding, the input's over the stride, rounded up."""
-        return 1 if self.kind in ("mean", "flat_mean", "linear") else -(-self.resolution // self.stride)
+        """Height and width of the output map: for either padding, the input's over the stride, rounded up. 1 for rows."""
+        return 1 if self.kind in ("mean", "flat_mean", "linear", "join") else -(-self.resolution // self.stride)
 
     @cached_property
     def macs(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from ofa_core.run.errors import InputError
 from ofa_core.run.paths import is_path
 from ofa_core.space.base import RESOLUTIONS, Space, check_resolutions, check_width_mult
+from ofa_core.space.detector import DetectorSpace, Heads
 from ofa_core.space.layers import Activation
 from ofa_core.space.mobile import FirstBlock, Head, MBTable, Stage, Stem
 from ofa_core.space.resnet import resnet50
@@ -194,3 +195,14 @@ def get_space(
         check_resolutions(resolutions)
     space = make(name, width_mult, resolutions)
     return space if choices is None else space.with_choices(choices)
+
+
+def space_of(description: Mapping[str, Any]) -> Space:
+    """The space that `Space.description` described: arguments of `get_space`, or a detector's backbone, heads and choices.
+
+    Raises InputError that names the argument.
+    """
+    if "heads" not in description:
+        return get_space(**description)
+    space = DetectorSpace(space_of(description["backbone"]), Heads.from_dict(description["heads"]))
+    return space if description["choices"] is None else space.with_choices(description["choices"])

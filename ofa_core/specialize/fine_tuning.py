@@ -20,7 +20,7 @@ from ofa_core.quantization.params import Quantization
 from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
 from ofa_core.space.arch import Arch
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 from ofa_core.specialize.params import SpecializeParams
 from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import Group
@@ -108,7 +108,7 @@ def load_teacher(
         return None
     if params.teacher == "full":
         return load_full(full, supernet)
-    largest = get_space(**load_weights(shrunk, supernet)["space"]).largest(resolution)
+    largest = space_of(load_weights(shrunk, supernet)["space"]).largest(resolution)
     supernet.set_active(largest)
     evaluator.calibrate(supernet, resolution)
     return supernet.extract(largest).eval()

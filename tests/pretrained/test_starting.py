@@ -76,7 +76,7 @@ def test_a_super_network_of_this_pipeline_keeps_its_normalisation(tmp_path: Path
         ("efficientnet_lite0", "ofa_small", "init: efficientnet_lite0 starts networks of space.name ofa_lite, width_mult 1"),
         ("efficientnet_lite1", "ofa_lite", "starts networks of space.name ofa_lite1"),
         ("ofa_mbv3_d234_e346_k357_w1.2", "ofa_mbv3", r"ofa_mbv3, width_mult 1\.2; the space is ofa_mbv3, width_mult 1$"),
-        ("ofa_mbv3_d234_e346_k357_w1.4", "ofa_mbv3", "is not one of .*ofa_resnet50, nor a path"),
+        ("ofa_mbv3_d234_e346_k357_w1.4", "ofa_mbv3", "is not one of .*ofa_proxyless_d234_e346_k357_w1.3, nor a path"),
     ],
 )
 def test_names_that_do_not_fit(init: str, space: str, message: str, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def graph() -> list[Layer]:
 
 def test_sources_and_plan() -> None:
     layers = graph()
-    assert sources(layers) == ["image", "stem", "block_1", "block_1.expand"]
+    assert sources(layers) == [("image",), ("stem",), ("block_1",), ("block_1.expand",)]
     steps = plan(layers, outputs=("head", "inner"))
     assert steps[1].taps == ("block_1.expand",)
     assert [step.unused for step in steps] == [("image",), ("stem",), ("block_1",), ("block_1.expand",)]
