@@ -10,12 +10,14 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ofa_core.datasets.detection_params import PrepareDetectionParams
 from ofa_core.datasets.params import PrepareParams
 from ofa_core.run import files, paths
 
 HEAD = "# What lies at prepare.folder. Written by `ofa check`, `ofa profile` and the stage prepare, read by DVC."
-CHECKED = {"fashion_mnist"}
-"""Data sets whose files are checked by MD5 when they are read, so that their times say nothing."""
+DETECTION_HEAD = "# What lies at prepare_detection.folder. Written as data/images.index is, and by the stage prepare_detection."
+FIXED = {"fashion_mnist": "checked by MD5", "scenes": "made of build/data/classification.npz"}
+"""Data sets whose files need no index, and why."""
 
 
 def write_index(params: PrepareParams, path: Path = paths.IMAGE_INDEX) -> bool:
@@ -24,23 +26,30 @@ def write_index(params: PrepareParams, path: Path = paths.IMAGE_INDEX) -> bool:
     Only names, sizes and times are read. A file that is replaced by another one of its size and time goes unnoticed.
     On a machine without the images, an index that is there stays as it is.
     """
-    if path.is_file() and params.dataset not in CHECKED and not params.source.exists():
+    names = [_file("class_names", Path(params.class_names))] if params.class_names is not None else []
+    return _write(path, HEAD, params.dataset, names, [params.source])
+
+
+def write_detection_index(params: PrepareDetectionParams, path: Path = paths.DETECTION_INDEX) -> bool:
+    """Like `write_index`, for the images and annotations of detection."""
+    unlabelled = [] if params.unlabelled_folder is None else [Path(params.unlabelled_folder)]
+    return _write(path, DETECTION_HEAD, params.dataset, [], [params.source, *unlabelled])
+
+
+def _write(path: Path, head: str, dataset: str, lines: list[str], sources: list[Path]) -> bool:
+    fixed = FIXED.get(dataset)
+    if path.is_file() and fixed is None and not all(source.exists() for source in sources):
         return False
-    content = "\n".join([HEAD, *_lines(params)]) + "\n"
+    lines = [f"{dataset}: {fixed}"] if fixed else lines + [line for source in sources for line in _source(source)]
+    content = "\n".join([head, *lines]) + "\n"
     if path.is_file() and path.read_text() == content:
         return False
     files.write_bytes(path, content.encode())
     return True
 
 
-def _lines(params: PrepareParams) -> list[str]:
-    if params.dataset in CHECKED:
-        return [f"{params.dataset}: checked by MD5"]
-    lines = [_file("class_names", Path(params.class_names))] if params.class_names is not None else []
-    source = params.source
-    if not source.is_dir():
-        return [*lines, _file(source.name, source)]
-    return lines + _folder(source.name or ".", source.resolve(), ())
+def _source(source: Path) -> list[str]:
+    return _folder(source.name or ".", source.resolve(), ()) if source.is_dir() else [_file(source.name, source)]
 
 
 def _file(name: str, path: Path) -> str:

@@ -1,7 +1,7 @@
 """Decodes the bytes of an image file to upright RGB pixels. Used by `prepare`, `ofa eval` and `ofa predict`."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -27,16 +27,17 @@ def decode(content: bytes) -> Image.Image:
 
     Raises InputError with the reason for anything but a complete image in one of `FORMATS`.
     """
-    try:
-        image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
-        image.load()
+    with _naming_reason(content):
+        image = _open(content)
         with contextlib.suppress(Exception):  # broken metadata does not make an image unusable
             ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
-    except UnidentifiedImageError:
-        raise InputError("not a JPEG, PNG, WebP or BMP image" if content else "an empty file") from None
-    except Exception as error:  # Pillow raises many types of error for broken bytes
-        raise InputError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def decode_as_stored(content: bytes) -> Image.Image:
+    """Like `decode`, without applying the EXIF orientation: the rows of pixels as the file has them."""
+    with _naming_reason(content):
+        return _to_rgb(_open(content))
 
 
 def centre(image: Image.Image, shorter_side: int, crop: Sequence[int]) -> Image.Image:
@@ -51,6 +52,23 @@ def centre(image: Image.Image, shorter_side: int, crop: Sequence[int]) -> Image.
     left, top = (width - crop[1]) // 2, (height - crop[0]) // 2
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     return resized.crop((left, top, left + crop[1], top + crop[0]))
+
+
+def _open(content: bytes) -> Image.Image:
+    image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
+    image.load()
+    return image
+
+
+@contextlib.contextmanager
+def _naming_reason(content: bytes) -> Iterator[None]:
+    """Turns the many types of error that Pillow raises for broken bytes into InputError."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise InputError("not a JPEG, PNG, WebP or BMP image" if content else "an empty file") from None
+    except Exception as error:
+        raise InputError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

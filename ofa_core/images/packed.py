@@ -1,20 +1,17 @@
 """A data set as one .npz file whose bytes depend only on its content, split into train, val and test.
 
-It is one file because DVC hashes and moves one 50 MB file in a second, but 70,000 small ones in minutes. Entries are stored
-without compression: compressors differ between machines, and a split can be read without the others. For a large set the file
-has only the labels; the images are in shards beside it (`shards.py`).
+It is one file because DVC hashes and moves one 50 MB file in a second, but 70,000 small ones in minutes. A split can be read
+without the others. For a large set the file has only the labels; the images are in shards beside it (`shards.py`).
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ofa_core.images.npz import reading_arrays, write_arrays
 from ofa_core.images.shards import Shards, Stored, folder_of
-from ofa_core.run import files
 from ofa_core.run.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -57,14 +54,7 @@ def pack(path: str | Path, splits: Mapping[str, tuple[np.ndarray | Stored, np.nd
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
             raise InputError(f"{name}: labels range from {labels.min()} to {labels.max()}; there are {len(classes)} classes")
         arrays[f"{name}_labels"] = labels.astype(np.int64)
-    with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            # Fixed time and system: by default they depend on the machine.
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            entry.file_size = array.nbytes  # lets zipfile choose the 64-bit form
-            with archive.open(entry, "w") as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    write_arrays(path, arrays)
 
 
 def load_split(path: str | Path, split: str) -> Split:
@@ -74,17 +64,12 @@ def load_split(path: str | Path, split: str) -> Split:
     """
     if split not in SPLITS:
         raise InputError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            labels, classes = archive[f"{split}_labels"], tuple(str(name) for name in archive["classes"])
-            if "side" not in archive:
-                return Split(archive[f"{split}_images"], labels, classes)
-            names, sizes, md5 = (tuple(archive[f"shard_{key}"].tolist()) for key in ("names", "sizes", "md5"))
-            stored = Stored(names, sizes, md5, archive[f"{split}_places"], int(archive["side"][0]))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: not a packed data set: {str(error).splitlines()[0]}") from None
+    with reading_arrays(path) as archive:
+        labels, classes = archive[f"{split}_labels"], tuple(str(name) for name in archive["classes"])
+        if "side" not in archive:
+            return Split(archive[f"{split}_images"], labels, classes)
+        names, sizes, md5 = (tuple(archive[f"shard_{key}"].tolist()) for key in ("names", "sizes", "md5"))
+        stored = Stored(names, sizes, md5, archive[f"{split}_places"], int(archive["side"][0]))
     return Split(Shards(folder_of(path), stored), labels, classes)
 
 

@@ -31,6 +31,20 @@ IMAGE_NAMES = BUILD / "data/names.json"
 """Names of the images by split, in their order; empty if they are not files of a folder."""
 
 
+DETECTOR = BUILD / "detector"
+"""Everything that stages of detection write."""
+
+
+DETECTION_INDEX = Path("data/detection.index")
+
+
+DETECTION = DETECTOR / "data/detection.npz"
+
+
+DETECTION_FACTS = DETECTOR / "data/dataset.json"
+"""Like `DATASET_FACTS`, for the images with boxes."""
+
+
 PRETRAINED = BUILD / "pretrained"
 
 
@@ -92,6 +106,11 @@ DETAILS = "_details.json"
 def is_path(text: str) -> bool:
     """Whether a parameter that may be a name or a path is a path: it has a slash or a suffix. The end of w1.2 is none."""
     return "/" in text or Path(text).suffix[1:2].isalpha()
+
+
+def detection_annotations(split: str) -> Path:
+    """The instances JSON of a split of the images with boxes."""
+    return DETECTION.with_name(f"{split}.json")
 
 
 def supernet(phase: str) -> Path:
