@@ -87,7 +87,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="ID.labels.txt and manifest.json beside it are used")
 
 
+def is_detector(model: Path) -> bool:
+    """Whether a released file is a detector, by its outputs. Raises InputError, one line, for a file that cannot be run."""
+    from ofa_core.commands.released import readable
+    from ofa_core.runtime import detector
+
+    with readable(model):
+        return detector.is_detector(model)
+
+
 def add_shorter_side(parser: argparse.ArgumentParser) -> None:
     """Declares a preprocessing other than the manifest's."""
     about = "resize images by their shorter side to R pixels and crop the centre (default: what manifest.json says)"
     parser.add_argument("--shorter-side", type=int, metavar="R", help=about)
+
+
+def refuse_shorter_side(args: argparse.Namespace) -> None:
+    """Raises InputError if it is given: a detector sees the whole image."""
+    if args.shorter_side is not None:
+        raise InputError(f"--shorter-side: {args.model} is a detector, which sees the whole image")

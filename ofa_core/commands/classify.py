@@ -2,25 +2,22 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from ofa_core.commands.released import labels_path, preprocessing, read_labels, readable
 from ofa_core.datasets.folders import ALL, find
 from ofa_core.images.decode import centre, decode
 from ofa_core.images.preprocess import preprocess
 from ofa_core.images.tree import Tree
-from ofa_core.run import files, paths
 from ofa_core.run.errors import InputError
 from ofa_core.runtime.device_record import device_name, host_device
 from ofa_core.runtime.host import time_model
 from ofa_core.runtime.tflite import TFLiteModel
 from ofa_core.tasks.registry import get_task
-from ofa_core.tasks.task import Task
 
 BATCH = 256
 """Images decoded and run together; no more are in memory at once."""
@@ -31,7 +28,7 @@ INDEX = "imagenet_class_index"
 
 
 class Classifier:
-    """A TFLite classifier with the files next to it: labels (ID.labels.txt), task and preprocessing (entry in manifest.json).
+    """A TFLite classifier with the files next to it: labels (ID.labels.txt) and preprocessing (entry in manifest.json).
 
     path: of ID.tflite or ID_float.tflite. threads: of the interpreter.
     shorter_side: resize the shorter side of images to this many pixels and crop the centre, regardless of the manifest. None:
@@ -41,12 +38,12 @@ class Classifier:
     """
 
     def __init__(self, path: Path, threads: int = 1, shorter_side: int | None = None) -> None:
-        self.path, (self.task, self.rule) = path, _manifest_entry(path)
-        with _readable(path):
+        self.path, self.task = path, get_task("classification")
+        self.rule = preprocessing(path, self.task)
+        with readable(path):
             self.model = TFLiteModel(path, threads, self.rule.get("mean", 127.5), self.rule.get("std", 127.5))
         self.outputs = int(self.model.output_details["shape"][1])
-        self.labels_path = path.with_name(path.stem.removesuffix("_float") + paths.SUFFIXES["labels"])
-        self.labels = self.labels_path.read_text().splitlines() if self.labels_path.is_file() else None
+        self.labels_path, self.labels = labels_path(path), read_labels(path)
         if self.labels is not None and len(self.labels) != self.outputs:
             raise InputError(f"{self.labels_path}: {len(self.labels)} labels, the model has {self.outputs} outputs")
         if shorter_side is not None and shorter_side < max(self.model.size):
@@ -99,7 +96,7 @@ def benchmark(path: Path, threads: int, seconds: float) -> dict[str, Any]:
         raise InputError(f"--threads: {threads} is less than 1")
     if not 0 < seconds <= 3600:
         raise InputError(f"--seconds: {seconds} is not above 0 and at most 3600")
-    with _readable(path):
+    with readable(path):
         timing = time_model(path, threads, INSTANCES, seconds / INSTANCES)
     found = {"latency_ms": timing.median_ms, "latency_spread_ms": timing.spread_ms, "instances": timing.count}
     return found | {"threads": threads, "device": device_name(host_device(threads))}
@@ -170,36 +167,3 @@ def _index(text: str, column: str, classifier: Classifier) -> int:
     if index >= classifier.outputs:
         raise InputError(f"{column} {text} is out of range, the model has {classifier.outputs} outputs")
     return index
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns an interpreter's errors about files it cannot run into one line that names the file."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        yield
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0].removeprefix(f"{path}: ").removeprefix("model: ")
-        raise InputError(f"{path}: {reason}") from None
-
-
-def _manifest_entry(path: Path) -> tuple[Task, dict[str, Any]]:
-    """The task and the preprocessing of a released file's manifest entry; classification and {} without one."""
-    manifest = path.with_name("manifest.json")
-    if not manifest.is_file():
-        return get_task("classification"), {}
-    content = files.read_json(manifest)
-    try:
-        found = [(entry["task"], dict(entry["preprocessing"])) for entry in content["models"] if path.name in _names(entry)]
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise InputError(f"{manifest}: not a release's manifest; `ofa verify` checks one") from None
-    task, rule = found[0] if found else ("classification", {})
-    try:
-        return get_task(str(task)), rule
-    except InputError as error:
-        raise InputError(f"{manifest}: {error}") from None
-
-
-def _names(entry: Mapping[str, Any]) -> set[str]:
-    return {file["name"] for file in entry["files"].values()}

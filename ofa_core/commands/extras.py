@@ -1,6 +1,7 @@
 """Packages that `pip install ofa_core` leaves out, and the extras that bring them."""
 
 EXTRAS: dict[str, tuple[str, ...]] = {
+    "detection": ("pycocotools",),
     "train": ("filelock", "pandas", "pydantic", "ruamel.yaml", "safetensors", "scipy", "torch", "tqdm"),
     "export": ("onnx", "onnxruntime", "onnxscript", "tensorflow"),
     "pipeline": ("dvc", "matplotlib"),

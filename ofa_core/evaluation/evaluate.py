@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ofa_core.evaluation.params import EvaluateParams
 from ofa_core.runtime.host import time_model
 from ofa_core.runtime.tflite import TFLiteModel
+from ofa_core.tasks.classification import Classification
 from ofa_core.tasks.task import Task
 
 BATCH = 250
@@ -49,7 +50,7 @@ def score(
     return task.score(answers(model, images, task, mean, std), labels)
 
 
-def correct(model: Path, images: np.ndarray, labels: np.ndarray, task: Task) -> np.ndarray:
+def correct(model: Path, images: np.ndarray, labels: np.ndarray, task: Classification) -> np.ndarray:
     """Whether a TFLite file is right on each of N images uint8 (N, r, r, 3) with these labels: bool (N,)."""
     return task.correct(answers(model, images, task), labels)
 

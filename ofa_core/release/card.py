@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ofa_core.tasks.registry import TASKS
+from ofa_core.tasks.registry import TASKS, get_task
 
 FILES = {
     "uint8": "full-integer TFLite, uint8 in and out",
@@ -83,6 +83,20 @@ def _print_class(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def _print_boxes(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The end of the program for a detector: prints the boxes with a score that counts; classes by number without names."""
+    names = f'open("{listed["labels"]["name"]}").read().splitlines()' if "labels" in listed else ""
+    label = "names[int(classes[i])]" if names else "int(classes[i])"
+    return [
+        "outputs = interpreter.get_output_details()  # boxes, classes, scores, count",
+        'boxes, classes, scores, count = (interpreter.get_tensor(output["index"])[0] for output in outputs)',
+        *([f"names = {names}"] if names else []),
+        "for i in range(int(count)):  # best first; rows after the count mean nothing",
+        "    if scores[i] >= 0.3:",
+        f"        print({label}, scores[i], boxes[i])  # ymin, xmin, ymax, xmax as shares of height and width",
+    ]
+
+
 def _print_outputs(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The end of the program for an unknown task: prints every output unchanged."""
     return [
@@ -91,7 +105,7 @@ def _print_outputs(listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-LAST_LINES = {"classification": _print_class}
+LAST_LINES = {"classification": _print_class, "detection": _print_boxes}
 """The end of the program, by task."""
 
 
@@ -103,7 +117,7 @@ def _metrics(task: str, metrics: Mapping[str, Any]) -> str:
 
 def _shown(task: str, key: str, value: Any) -> str:
     """A metric with its unit."""
-    if isinstance(value, int | float) and (TASKS[task].is_share(key) if task in TASKS else key == "map"):
+    if isinstance(value, int | float) and (get_task(task).is_share(key) if task in TASKS else key == "map"):
         return f"{value:.2%}"
     if isinstance(value, int | float) and key.endswith("_ms"):
         return f"{value:.3g} ms"

@@ -21,6 +21,9 @@ DETECTIONS = 100
 LARGEST_SIDE = 1000
 SAMPLES = 4
 """Number of random images that the file is run on."""
+FARTHEST = 10
+"""Largest coordinate of a box relative to the image. Boxes may leave the image, for the operator does not clip them; pixels are
+far larger."""
 TOLERANCE = 0.05
 """Largest deviation from 1 of the sum of float probabilities."""
 
@@ -135,7 +138,7 @@ def _detections(boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, coun
         return ["output 1: classes are not whole numbers from 0; are classes and scores swapped?"]
     if (scores[used] < 0).any() or (scores[used] > 1).any() or (np.diff(scores[used]) > 1e-6).any():
         return ["output 2: scores do not fall from at most 1 to at least 0"]
-    if (boxes[used, :2] > boxes[used, 2:] + 1e-6).any() or np.abs(boxes[used]).max(initial=0) > 2:
+    if (boxes[used, :2] > boxes[used, 2:] + 1e-6).any() or np.abs(boxes[used]).max(initial=0) > FARTHEST:
         return ["output 0: boxes are not (ymin, xmin, ymax, xmax) relative to the image"]
     return []
 

@@ -88,11 +88,18 @@ def _run_time(content: bytes, threads: int, seconds: float) -> float:
             limits = np.iinfo(details["dtype"])
             noise = limits.min + noise * (limits.max - limits.min)
         interpreter.set_tensor(details["index"], noise.astype(details["dtype"]))
-    # The CPU time of a single thread is the same on a busy and an idle machine. On an idle machine it equals wall time.
-    clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
+    clock = clock_of(threads)
     _runs(interpreter.invoke, clock, seconds / 5)  # warm-up
     # Other programs can only make a run slower, through shared caches. So a low percentile is the time of the file itself.
     return float(np.percentile(_runs(interpreter.invoke, clock, seconds), UNDISTURBED)) / 1e6
+
+
+def clock_of(threads: int) -> Callable[[], int]:
+    """The clock, in nanoseconds, of runs with so many threads.
+
+    The CPU time of a single thread is the same on a busy and an idle machine. On an idle machine it equals wall time.
+    """
+    return time.thread_time_ns if threads == 1 else time.perf_counter_ns
 
 
 def _runs(invoke: Callable[[], None], clock: Callable[[], int], seconds: float) -> list[int]:

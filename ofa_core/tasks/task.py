@@ -1,27 +1,25 @@
 """The purpose of a network, in one object: all that differs between classification and other tasks.
 
-Training asks it for losses, export for the agreement of two files, evaluation for scores, cards and commands for text.
-This folder needs only NumPy. Methods that take tensors import torch when they are called.
+Export asks it for the agreement of two files, evaluation for scores, cards and commands for text. What training asks, of tasks
+that networks are trained for, is in `trainable.py`. This folder needs only NumPy.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 Outputs = Mapping[str, np.ndarray]
 """What an exported file computes for n images, by the names in `Task.outputs`. n is the first dimension of every array."""
+Labels = Any
+"""What is right for n images, in the form that a packed data set has it. Each task says which."""
 
 
 class Task(ABC):
     """One task. Its instances hold no state.
 
-    Labels are what the packed data set has for the images. Answers are outputs reduced to what scoring needs. They are small,
-    so those of a whole split fit in memory.
+    Answers are outputs reduced to what scoring needs. They are small, so those of a whole split fit in memory.
     """
 
     name: ClassVar[str]
@@ -29,9 +27,10 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]]
     """Names of an exported file's output tensors, in the file's order."""
     scores: ClassVar[tuple[str, ...]]
-    """Names of the scores of a file on a split. All are shares, 0..1. Candidates and gates compare the first."""
-    loss_name: ClassVar[str]
-    """Name of the loss. It says more about a network than its score, where few answers differ between networks."""
+    """Names of the scores of a file on a split. All are shares, 0..1. Candidates and gates compare the first.
+
+    Of a task that says so, some may be None: nothing in the split is scored by them.
+    """
     agreement_name: ClassVar[str]
     """Name of the share of images for which two files give the same answer."""
 
@@ -39,43 +38,6 @@ class Task(ABC):
     def score_name(self) -> str:
         """Name of the score by which networks are chosen."""
         return self.scores[0]
-
-    # ----------------------------------------------------------------------------------------------- networks, in torch
-
-    @abstractmethod
-    def loss(self, outputs: "Tensor", labels: "Tensor", label_smoothing: float) -> "Tensor":
-        """The loss of a batch, a scalar: outputs of a network in training against the labels."""
-
-    @abstractmethod
-    def soft_targets(self, outputs: "Tensor") -> "Tensor":
-        """A teacher's outputs as targets for a student. Has no gradient if `outputs` has none."""
-
-    @abstractmethod
-    def distillation_loss(self, outputs: "Tensor", soft: "Tensor") -> "Tensor":
-        """The loss of a batch, a scalar, against the `soft_targets` of a teacher."""
-
-    @abstractmethod
-    def loss_of_guessing(self, classes: int) -> float:
-        """The loss of a network that has learnt nothing. A loss below it is never treated as a spike."""
-
-    @abstractmethod
-    def network_measures(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> Mapping[str, float]:
-        """The score (0..1) of a network under `score_name`, and its mean loss in nats under `loss_name`.
-
-        batches: pairs of outputs and labels, one pair per batch, each read once.
-        """
-
-    def network_score(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> float:
-        """The score (0..1) of `network_measures`."""
-        return self.network_measures(batches)[self.score_name]
-
-    @abstractmethod
-    def finished(self, outputs: "Tensor") -> Outputs:
-        """The outputs of exported files, from those of the network."""
-
-    @abstractmethod
-    def class_count(self, channels: Sequence[int]) -> int:
-        """The number of classes of a network. channels: the output channels of its layers, in order."""
 
     # ------------------------------------------------------------------------------------------------------------ files
 
@@ -88,12 +50,8 @@ class Task(ABC):
         """The answers (n, ...) for outputs of n images. Those of all batches are concatenated, then scored."""
 
     @abstractmethod
-    def score(self, answers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Every score in `scores` (0..1) of the answers (n, ...) for images with these labels."""
-
-    @abstractmethod
-    def correct(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Whether each answer is right, bool (n,). Where the first of `scores` is a share of images, this is its mean."""
+    def score(self, answers: np.ndarray, labels: Labels) -> dict[str, float]:
+        """Every score in `scores` (0..1) of the answers (n, ...) for images with these labels, perhaps with details."""
 
     @abstractmethod
     def agreement(self, a: np.ndarray, b: np.ndarray) -> float:

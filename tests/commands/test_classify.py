@@ -226,6 +226,8 @@ def bad(tmp_path, photos, release):
         ("eval m.tflite", "the following arguments are required: --data"),
         ("predict m.tflite none.jpg", "none.jpg: No such file or directory"),
         ("predict m.tflite broken.jpg", "broken.jpg: not a JPEG, PNG, WebP or BMP image"),
+        ("predict m.tflite broken.jpg --out shown", "--out: m.tflite is not a detector"),
+        ("predict m.tflite broken.jpg --min-score 0.5", "--min-score: m.tflite is not a detector"),
         ("predict m.tflite broken.jpg --shorter-side 20", "--shorter-side: 20 is less than the model's 24 pixels"),
     ],
 )
@@ -237,7 +239,7 @@ def test_bad_input_is_one_line(capsys, monkeypatch, bad, photos, arguments, mess
     assert message in line
 
 
-@pytest.mark.parametrize("task", ["detection", ["classification"], None])
+@pytest.mark.parametrize("task", ["segmentation", ["classification"], None])
 def test_a_task_that_is_not_known_is_one_line(capsys, release, photos, tmp_path, task):
     """The meaning of its outputs would be a guess."""
     shutil.copytree(release, tmp_path / "release")
@@ -249,7 +251,14 @@ def test_a_task_that_is_not_known_is_one_line(capsys, release, photos, tmp_path,
         code, out, err = ofa(capsys, command[0], str(tmp_path / "release/demo.tflite"), *command[1:])
         assert (code, out) == (2, "")
         assert err.startswith(f"error: {manifest}: task: ")
-        assert err.endswith(" is not one of classification\n")
+        assert err.endswith(" is not one of classification, detection\n")
+    content["models"][0]["task"] = "detection"
+    files.write_json(manifest, content)
+    code, _, err = ofa(capsys, "predict", str(tmp_path / "release/demo.tflite"), str(photos / "bird/0.jpg"))
+    assert (code, err) == (
+        2,
+        f"error: {manifest}: task: 'detection', but the outputs of demo.tflite are those of classification\n",
+    )
     content["models"][0].pop("task")
     files.write_json(manifest, content)
     code, _, err = ofa(capsys, "predict", str(tmp_path / "release/demo.tflite"), str(photos / "bird/0.jpg"))

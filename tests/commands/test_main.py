@@ -111,6 +111,7 @@ def test_help_loads_nothing_heavy():
         ("check", "ruamel", "train", "ruamel.yaml, which is not installed: pip install 'ofa_core[train]'"),
         ("export", "pydantic", "export", "pydantic, which is not installed: pip install 'ofa_core[export]'"),
         ("predict", "tqdm", None, "tqdm, which is not installed: pip install 'ofa_core[train]'"),
+        ("eval", "pycocotools.cocoeval", None, "pycocotools, which is not installed: pip install 'ofa_core[detection]'"),
         ("cost", "numpy", None, "numpy, which is not installed: pip install ofa_core"),
     ],
 )

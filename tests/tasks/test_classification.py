@@ -2,6 +2,8 @@
 
 import ast
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,18 @@ def outputs(*rows: list[float]) -> dict[str, np.ndarray]:
 
 def test_lookup() -> None:
     assert TASK.name == "classification"
-    with pytest.raises(ValueError, match=r"^task: 'segmentation' is not one of classification$"):
+    with pytest.raises(ValueError, match=r"^task: 'segmentation' is not one of classification, detection$"):
         get_task("segmentation")
+
+
+def test_detection_is_imported_only_if_it_is_asked_for() -> None:
+    """Else every edit of it would rerun the stages of classification."""
+    program = (
+        "import sys; from ofa_core.tasks.registry import get_task;"
+        "[print(get_task(name).name, 'ofa_core.detection' in sys.modules) for name in ('classification', 'detection')]"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["classification False", "detection True"]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
