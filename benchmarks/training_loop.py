@@ -27,9 +27,8 @@ from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 from ofa_core.space.base import Space
 from ofa_core.space.registry import get_space
-from ofa_core.training import loop
 from ofa_core.training.evaluation import use_threads
-from ofa_core.training.images import Images
+from ofa_core.training.images import Images, TrainStream
 from ofa_core.training.loop import Schedule, train
 from ofa_core.training.objective import Objective, Subnet
 from ofa_core.training.params import TrainingParams
@@ -44,7 +43,7 @@ def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, 
     net = build_supernet(space, len(images.classes))
     schedule = Schedule(epochs=steps * shared.batch_size / len(images), warmup_epochs=0, lr=LR)
     objective = Objective.alone(shared.label_smoothing, shared.dropout)
-    on_data, parts = 0.0, loop._parts
+    on_data, parts = 0.0, TrainStream.parts
 
     def sample(rng: np.random.Generator) -> list[Subnet]:
         return [Subnet(space.layers(replace(space.sample(rng), r=resolution), len(images.classes)))]
@@ -58,12 +57,12 @@ def ours(images: Images, space: Space, resolution: int, shared: TrainingParams, 
         on_data += time.perf_counter() - started
         return made
 
-    loop._parts = timed  # type: ignore[assignment]
+    TrainStream.parts = timed  # type: ignore[assignment, method-assign]
     try:
         with tempfile.TemporaryDirectory() as work:
             progress = train(net, images, sample, objective, schedule, shared, MACHINE, phase="bench", seed=0, work=Path(work))
     finally:
-        loop._parts = parts
+        TrainStream.parts = parts  # type: ignore[method-assign]
     return progress.seconds / progress.step, on_data / progress.seconds
 
 

@@ -17,6 +17,7 @@ from ofa_core.accuracies.collect import collect
 from ofa_core.accuracies.journal import Journal
 from ofa_core.nn.weights import describe, save_weights
 from ofa_core.run import files
+from ofa_core.training import images as images_module
 from ofa_core.training import loop
 from ofa_core.training.distributed import joined
 from ofa_core.training.evaluation import Evaluator, use_threads
@@ -33,8 +34,8 @@ def main() -> None:
     dataset, folder = Path(sys.argv[1]), Path(sys.argv[2])
     use_threads(1)
     # In single precision, the order of sums changes their last bits: 1e-8 after one step, a hundred times more with each.
-    augment = loop.augment
-    loop.augment = lambda *args: augment(*args).double()
+    augment = images_module.augment
+    images_module.augment = lambda *args: augment(*args).double()
     with joined("cpu") as group:
         if len(sys.argv) > 3 and group.rank == group.size - 1:
             _die_once(folder / "died", int(sys.argv[3]))

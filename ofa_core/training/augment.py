@@ -41,7 +41,7 @@ def augment(
         x = resample(images, np.array([[0, 0, height, width]]), resolution)
     else:
         x = images.permute(0, 3, 1, 2).float()  # (B, C, r, r)
-    x = _colour(x, rng, params.brightness, params.saturation)
+    x = colour(x, rng, params.brightness, params.saturation)
     return normalize(x, normalization).contiguous(memory_format=torch.channels_last)
 
 
@@ -109,7 +109,7 @@ def _shift_and_flip(images: Tensor, rng: np.random.Generator, max_shift: float, 
     return images.flatten(0, 2)[places]
 
 
-def _colour(x: Tensor, rng: np.random.Generator, brightness: float, saturation: float) -> Tensor:
+def colour(x: Tensor, rng: np.random.Generator, brightness: float, saturation: float) -> Tensor:
     """Multiplies brightness, then distance from grey, of each image by 1 +- up to these shares. x: (B, C, r, r) in 0..255."""
     if brightness:
         x = (x * _factors(x, rng, brightness)).clamp(0, 255)

@@ -14,8 +14,8 @@ from ofa_core.nn.network import LayerModule, Network, SuperNetwork
 from ofa_core.nn.recalibration import recalibrate
 from ofa_core.run.memory import keep_freed_memory
 from ofa_core.space.arch import Arch
-from ofa_core.tasks.task import Task
-from ofa_core.training.images import Batch, Batches, Images
+from ofa_core.tasks.trainable import TrainableTask
+from ofa_core.training.images import Batch, Batches, LabelledImages
 
 EVAL_BATCH = 500
 """Most images per forward pass of an evaluation."""
@@ -36,14 +36,14 @@ def use_threads(threads: int) -> None:
 
 
 @torch.inference_mode()
-def network_measures(net: LayerModule, batches: Sequence[Batch], task: Task) -> Mapping[str, float]:
+def network_measures(net: LayerModule, batches: Sequence[Batch], task: TrainableTask) -> Mapping[str, float]:
     """A network's score (0..1) and mean loss by the task, on batches of pixels and labels. Sets eval mode."""
     device, net = _device(net), net.eval()
     run = FoldedNetwork(net) if isinstance(net, Network) else net
     return task.network_measures((run(_placed(pixels, net.normalization, device)), labels) for pixels, labels in batches)
 
 
-def network_score(net: LayerModule, batches: Sequence[Batch], task: Task) -> float:
+def network_score(net: LayerModule, batches: Sequence[Batch], task: TrainableTask) -> float:
     """The score (0..1) of `network_measures`."""
     return network_measures(net, batches, task)[task.score_name]
 
@@ -89,7 +89,7 @@ class Evaluator:
     networks of one resolution after the other. A split that is larger by itself is decoded for every network.
     """
 
-    def __init__(self, train: Images, val: Images, bn_images: int, seed: int) -> None:
+    def __init__(self, train: LabelledImages, val: LabelledImages, bn_images: int, seed: int) -> None:
         self.train, self.val, count = train, val, min(bn_images, len(train))
         self.indices = np.sort(np.random.default_rng([seed, 1]).choice(len(train), count, replace=False))
         self._kept: dict[tuple[str, int], np.ndarray] = {}  # by split and resolution, in the order they were used
@@ -105,7 +105,7 @@ class Evaluator:
         return self.subnet_measures(net, arch)[self.val.task.score_name]
 
     def subnet_measures(self, net: SuperNetwork, arch: Arch) -> Mapping[str, float]:
-        """As `subnet_score`: the score and the mean loss by name, as from `Task.network_measures`."""
+        """As `subnet_score`: the score and the mean loss by name, as from `TrainableTask.network_measures`."""
         net.set_active(arch)
         self.calibrate(net, arch.r)
         return network_measures(net, self._val_batches(arch.r), self.val.task)

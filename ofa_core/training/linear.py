@@ -14,7 +14,7 @@ from ofa_core.nn.folding import FoldedNetwork
 from ofa_core.nn.inputs import to_input
 from ofa_core.nn.network import CLASSIFIER, SuperNetwork
 from ofa_core.training.evaluation import Evaluator, eval_batch
-from ofa_core.training.images import Images
+from ofa_core.training.images import LabelledImages
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 """L2 penalties on the weights of standardised features that are tried, each from the result before; the best on val is kept."""
@@ -23,7 +23,8 @@ STEPS = 100
 
 
 class Linear(NamedTuple):
-    """A full network with a fitted classifier. penalty: the one kept. top1: on val, 0..1. state: the weights."""
+    """A full network with a fitted classifier. penalty: the one kept. top1: on val (0..1), mean over the space's resolutions.
+    state: the weights."""
 
     penalty: float
     top1: float
@@ -37,7 +38,10 @@ class Linear(NamedTuple):
         return cls(penalty, _top1(net, evaluator), state)
 
     def keep_better(self, net: SuperNetwork, evaluator: Evaluator) -> dict[str, Any]:
-        """Loads these weights into a network that was trained since, unless that is better on val. Returns what was found."""
+        """Loads these weights into a network that was trained since, unless that is better on val. Returns what was found.
+
+        All resolutions count: a classifier is fitted at the largest, and shrinking trains at all of them.
+        """
         trained = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         top1 = _top1(net, evaluator)
         better = top1 > self.top1
@@ -47,8 +51,10 @@ class Linear(NamedTuple):
 
 
 def _top1(net: SuperNetwork, evaluator: Evaluator) -> float:
-    """Of the full network on val at the largest resolution, 0..1."""
-    return evaluator.subnet_score(net, net.space.largest())
+    """Of the full network on val, 0..1: the mean over the space's resolutions."""
+    archs = {str(resolution): net.space.largest(resolution) for resolution in net.space.resolutions}
+    scores = evaluator.subnet_scores(net, archs).values()
+    return sum(scores) / len(scores)
 
 
 def fit_classifier(net: SuperNetwork, evaluator: Evaluator, resolution: int, mirrored: bool) -> float:
@@ -79,7 +85,7 @@ def fit_classifier(net: SuperNetwork, evaluator: Evaluator, resolution: int, mir
 
 
 @torch.inference_mode()
-def features(net: SuperNetwork, images: Images, resolution: int, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+def features(net: SuperNetwork, images: LabelledImages, resolution: int, mirrored: bool = False) -> tuple[Tensor, Tensor]:
     """What the full network's classifier would read (n, C) for all images at a resolution, and their labels (n,).
 
     mirrored: whether the same for their mirror images follows. Batch norm statistics are those in `net`.

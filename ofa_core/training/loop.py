@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ofa_core.nn.inputs import Normalization
 from ofa_core.nn.network import LayerModule
 from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
-from ofa_core.training.augment import augment
+from ofa_core.tasks.trainable import TrainableTask
 from ofa_core.training.checkpoint import COLUMNS, Progress, TrainingState
 from ofa_core.training.distributed import ALONE, Group
 from ofa_core.training.ema import MovingAverage
-from ofa_core.training.images import Images, TrainStream
+from ofa_core.training.images import LabelledImages, Stream
 from ofa_core.training.monitor import Live
 from ofa_core.training.objective import Objective, Subnet
 from ofa_core.training.params import TrainingParams
@@ -77,7 +75,7 @@ class Validation:
 
 def train(
     net: LayerModule,
-    images: Images,
+    images: LabelledImages,
     sample: Sampler,
     objective: Objective,
     schedule: Schedule,
@@ -104,7 +102,7 @@ def train(
     """
     if shared.batch_size % (part_count := group.size * shared.accumulate):
         raise InputError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
-    stream = TrainStream(images, shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
+    stream = images.stream(shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
     per_epoch = stream.steps_per_epoch
     total = schedule.steps(per_epoch)
     between = max(1, total) if validation is None else max(1, round(validation.epochs * per_epoch))
@@ -116,7 +114,7 @@ def train(
         while (step := state.progress.step) < total:
             started = time.monotonic()
             subnets = sample(np.random.default_rng([*stream.seed, 0, step]))
-            losses.append(_gradients(net, subnets, objective, stream, step, shared, group))
+            losses.append(_gradients(net, subnets, objective, images.task, stream, step, shared, group))
             rate = schedule.rate(step, per_epoch) * state.progress.rate_factor
             _update(state, rate, group)
             bar.update()
@@ -170,7 +168,8 @@ def _gradients(
     net: LayerModule,
     subnets: list[Subnet],
     objective: Objective,
-    stream: TrainStream,
+    task: TrainableTask,
+    stream: Stream,
     step: int,
     shared: TrainingParams,
     group: Group,
@@ -178,30 +177,10 @@ def _gradients(
     """Computes this process's share of the gradients of a step. Returns its share of the mean loss, a scalar on the device."""
     net.zero_grad(set_to_none=True)
     total, share = torch.zeros((), device=group.device), 1 / (group.size * shared.accumulate)
-    for images, labels in _parts(stream, step, shared, group, net.normalization):
-        task, half = stream.images.task, shared.precision == "bfloat16"
+    for images, labels in stream.parts(step, shared, group.device, net.normalization):
+        half = shared.precision == "bfloat16"
         total += objective.backward(net, subnets, images, labels, task, share, half_precision=half)
     return total
-
-
-def _parts(
-    stream: TrainStream, step: int, shared: TrainingParams, group: Group, normalization: Normalization
-) -> Iterator[tuple[Callable[[int], Tensor], Tensor]]:
-    """The parts of a step that this process computes: its augmented images (b, 3, r, r) at any resolution r, and labels (b,).
-
-    The images of a part are augmented in the same way at every resolution. Seeds dropout for each part.
-    """
-    labels = torch.from_numpy(stream.images.labels[stream.indices(step)]).to(group.device).chunk(shared.accumulate)
-    for i in range(shared.accumulate):
-        seed = [*stream.seed, 1, step, group.rank * shared.accumulate + i]
-
-        @cache
-        def images(resolution: int, i: int = i, seed: tuple[int, ...] = tuple(seed)) -> Tensor:
-            pixels = stream.pixels(step, resolution, shared.crops).chunk(shared.accumulate)[i]
-            return augment(pixels, np.random.default_rng(seed), shared, resolution, group.device, normalization)
-
-        torch.manual_seed(int(np.random.default_rng([*seed, 1]).integers(2**63)))
-        yield images, labels[i]
 
 
 def _update(state: TrainingState, rate: float, group: Group) -> None:

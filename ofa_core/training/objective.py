@@ -7,14 +7,14 @@ each with labels and the soft targets of the fixed full network (https://arxiv.o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ofa_core.nn.network import LayerModule, Network
 from ofa_core.space.layers import Layer
-from ofa_core.tasks.task import Task
+from ofa_core.tasks.trainable import TrainableTask
 from ofa_core.training.params import Role
 
 
@@ -65,18 +65,20 @@ class Objective:
         net: LayerModule,
         subnets: Sequence[Subnet],
         images: Callable[[int], Tensor],
-        labels: Tensor,
-        task: Task,
+        labels: Callable[[int], Any],
+        task: TrainableTask,
         share: float = 1.0,
         half_precision: bool = False,
     ) -> Tensor:
         """Adds `share` of the gradients of all sub-networks to those in `net`. Returns that share of their mean loss, a scalar.
 
-        images: the batch (B, 3, r, r) at a resolution r. labels: (B,). half_precision: computes in bfloat16 where it is safe.
+        images: the batch (B, 3, r, r) at a resolution r. labels: what the task's loss takes for them there, such as (B,).
+        half_precision: computes in bfloat16 where it is safe.
         A fixed teacher sees the images at the largest resolution of the step, once.
         """
-        soft, total = None, torch.zeros((), device=labels.device)
-        with torch.autocast(labels.device.type, torch.bfloat16, enabled=half_precision):
+        device = next(net.parameters()).device
+        soft, total = None, torch.zeros((), device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half_precision):
             if isinstance(self.teacher, Network) and any(self.weights[subnet.role].soft for subnet in subnets):
                 with torch.no_grad():
                     outputs = self.teacher(images(max(subnet.resolution for subnet in subnets)))
@@ -87,10 +89,11 @@ class Objective:
                 net.dropout = self.dropout if regularised else 0.0
                 outputs = _widened(net(images(subnet.resolution)))
                 if self.teacher == "largest" and subnet.role == "largest":
-                    soft = task.soft_targets(outputs.detach())
-                loss = torch.zeros((), device=labels.device)
+                    soft = task.soft_targets(_mapped(outputs, Tensor.detach))
+                loss = torch.zeros((), device=device)
                 if weights.labels:
-                    loss = loss + weights.labels * task.loss(outputs, labels, self.label_smoothing if regularised else 0.0)
+                    smoothing = self.label_smoothing if regularised else 0.0
+                    loss = loss + weights.labels * task.loss(outputs, labels(subnet.resolution), smoothing)
                 if weights.soft:
                     assert soft is not None  # a weight needs a teacher, and the sampler puts the largest first
                     loss = loss + weights.soft * task.distillation_loss(outputs, soft)
@@ -99,6 +102,11 @@ class Objective:
         return share * total / len(subnets)
 
 
-def _widened(outputs: Tensor) -> Tensor:
+def _widened(outputs: Any) -> Any:
     """Losses are computed in 32 bits or more."""
-    return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
+    return _mapped(outputs, lambda x: x.float() if x.dtype == torch.bfloat16 else x)
+
+
+def _mapped(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Changed outputs of a network: one tensor, or several by name."""
+    return {name: change(x) for name, x in outputs.items()} if isinstance(outputs, dict) else change(outputs)

@@ -105,7 +105,8 @@ class TrainSupernetParams:
     """MD5 of the file whose path `init` is, so that DVC notices another file. null for a name, and without `init`."""
     linear: bool
     """Whether the classifier is first fitted alone, on the features of the weights to start from. Where all weights then train,
-    the better of both on val is kept, so few images do not make it worse than a linear classifier. Needs `init`."""
+    the better of both on val, at all resolutions, is kept: few images do not make it worse than a linear classifier. Needs
+    `init`."""
 
     def __post_init__(self) -> None:
         check_warmup(self.epochs, self.warmup_epochs)

@@ -17,7 +17,7 @@ from ofa_core.run.errors import InputError
 from ofa_core.space.arch import Arch
 from ofa_core.space.base import Space
 from ofa_core.space.layer_sums import LayerSum
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import space_of
 from ofa_core.training.loop import Sampler
 from ofa_core.training.objective import Objective, Subnet, Weights
 from ofa_core.training.params import PhaseParams, Role, TrainingParams
@@ -49,7 +49,7 @@ def full_part(space: Space) -> Space:
 def trained_part(start: Path, space: Space) -> Space:
     """The part of a space that the weights in a file were trained for: of a stand-alone network, the full network alone."""
     description = read_description(start)
-    return full_part(space) if {"arch", "layers"} & description.keys() else get_space(**description["space"])
+    return full_part(space) if {"arch", "layers"} & description.keys() else space_of(description["space"])
 
 
 def check_untrained(start: Path, num_classes: int) -> None:

@@ -16,7 +16,7 @@ from ofa_core.nn.weights import load_weights
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.run import files
 from ofa_core.space.arch import Arch
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import get_space, space_of
 from tests.conftest import REPO, shared_data
 from tests.networks import relative_error
 from tests.pipeline.test_imagenet import write_photos, write_small
@@ -69,7 +69,7 @@ def test_nothing_is_trained_and_everything_else_runs(tmp_path: Path) -> None:
     # The super-network is the published one: the logits of the published code.
     net, stored = build_supernet(get_space("ofa_mbv3", 0.25, [64, *RESOLUTIONS]), 10).eval(), np.load(parity / "io.npz")
     described = load_weights(tmp_path / "build/supernet/all.safetensors", net)
-    assert (net.normalization, get_space(**described["space"]).genes) == (IMAGENET, net.space.genes)
+    assert (net.normalization, space_of(described["space"]).genes) == (IMAGENET, net.space.genes)
     known = json.loads((parity / "archs.json").read_text())
     for i, row in enumerate(known["archs"]):
         net.set_active(Arch(tuple(row["ks"]), tuple(row["e"]), tuple(row["d"]), 64))

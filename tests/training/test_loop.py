@@ -18,7 +18,7 @@ from ofa_core.nn.official import load_official
 from ofa_core.nn.weights import describe, load_network, load_weights, read_description, save_network, save_weights, transfer
 from ofa_core.run import files
 from ofa_core.space.layer_sums import LayerSum
-from ofa_core.space.registry import get_space
+from ofa_core.space.registry import get_space, space_of
 from ofa_core.specialize.fine_tuning import saved_score
 from ofa_core.training import loop
 from ofa_core.training.checkpoint import COLUMNS, Progress
@@ -65,7 +65,7 @@ def test_a_step_is_nesterovs_with_decay_of_matrices_only(dataset: Path, tmp_path
     shared = replace(SHARED, momentum=0.5, weight_decay=0.1, dropout=0.0)
     train_supernet(net, images, tmp_path, always(net), Schedule(epochs=0.1, warmup_epochs=0, lr=0.2), shared)
     stream = TrainStream(images, 32, [0, zlib.crc32(b"demo")])
-    loop._gradients(plain, [Subnet(plain.active)], LABELS, stream, 0, shared, ALONE)
+    loop._gradients(plain, [Subnet(plain.active)], LABELS, images.task, stream, 0, shared, ALONE)
     for after, before in zip(net.parameters(), plain.parameters(), strict=True):
         if before.grad is None:  # not used in this step
             assert torch.equal(after, before)
@@ -231,7 +231,7 @@ def test_weight_files(tmp_path: Path) -> None:
     other = fresh(1)
     load_weights(path, other)
     assert state_bytes(other) == state_bytes(net)
-    assert get_space(**read_description(path)["space"]).genes == full_part(SPACE).genes
+    assert space_of(read_description(path)["space"]).genes == full_part(SPACE).genes
     with pytest.raises(ValueError, match="does not fit the network"):
         load_weights(path, build_supernet(get_space("ofa_small_k7", 1.0), 10))
     with pytest.raises(ValueError, match="holds a super-network"):

@@ -104,7 +104,7 @@ def test_gradients(
         regularised=frozenset(regularised),  # type: ignore[arg-type]
     )
     share = 0.25
-    loss = objective.backward(net, SUBNETS, images.__getitem__, labels, TASK, share)
+    loss = objective.backward(net, SUBNETS, images.__getitem__, lambda r: labels, TASK, share)
     smoothing = {role: 0.1 if role in regularised else 0.0 for role in weights}
     total, gradients = reference(net, weights, images, labels, smoothing, other if teacher == "fixed" else teacher)
     scale = share / len(SUBNETS) if mean else share
@@ -118,7 +118,7 @@ def test_a_network_alone_learns_from_labels_and_from_a_teacher_if_it_has_one(tau
     images = {24: torch.randn(8, 3, 24, 24, generator=torch.Generator().manual_seed(3), dtype=torch.float64)}
     labels, teacher = torch.arange(8), other if taught else None
     objective = Objective.alone(0.1, 0.0, teacher, soft=0.5)
-    objective.backward(net, SUBNETS[:1], images.__getitem__, labels, TASK)
+    objective.backward(net, SUBNETS[:1], images.__getitem__, lambda r: labels, TASK)
     weights = {"largest": (1.0, 0.5 if taught else 0.0)}
     assert_equal(found(net), reference(net, weights, images, labels, {"largest": 0.1}, teacher, SUBNETS[:1])[1])
 
@@ -132,11 +132,11 @@ def test_every_role_gets_a_gradient() -> None:
             if subnet.role in phase.roles:
                 net = fresh().train()
                 teachers = [] if subnet.role == "largest" or phase.teacher == "full" else SUBNETS[:1]
-                objective.backward(net, [*teachers, subnet], images.__getitem__, labels, TASK)
+                objective.backward(net, [*teachers, subnet], images.__getitem__, lambda r: labels, TASK)
                 with_teacher = found(net)
                 net.zero_grad()
                 if teachers:
-                    objective.backward(net, teachers, images.__getitem__, labels, TASK)
+                    objective.backward(net, teachers, images.__getitem__, lambda r: labels, TASK)
                 assert any(not torch.equal(a, b) for a, b in zip(found(net), with_teacher, strict=True))
 
 
@@ -145,11 +145,11 @@ def test_dropout_is_of_the_regularised_roles() -> None:
     net = fresh().train()
     objective = Objective.alone(0.0, 0.999999)
     images, labels = {r: torch.randn(8, 3, r, r) for r in (20, 24)}, torch.arange(8)
-    objective.backward(net, SUBNETS[:1], images.__getitem__, labels, TASK)
+    objective.backward(net, SUBNETS[:1], images.__getitem__, lambda r: labels, TASK)
     assert float(net.get_parameter("parts.classifier.weight").grad.abs().max()) == 0  # type: ignore[union-attr]
     free = replace(objective, regularised=frozenset({"smallest"}))
     net.zero_grad()
-    free.backward(net, SUBNETS[:1], images.__getitem__, labels, TASK)
+    free.backward(net, SUBNETS[:1], images.__getitem__, lambda r: labels, TASK)
     assert float(net.get_parameter("parts.classifier.weight").grad.abs().max()) > 0  # type: ignore[union-attr]
 
 
@@ -165,7 +165,7 @@ def test_a_step_is_the_mean_of_its_parts(dataset: Path, processes: int, accumula
         net = fresh().train()
         group = ALONE if processes == 1 else Group(rank, processes, torch.device("cpu"))
         stream = TrainStream(images, shared.batch_size, [0, 1], rank, processes)
-        loop._gradients(net, SUBNETS, objective, stream, step, shared, group)
+        loop._gradients(net, SUBNETS, objective, TASK, stream, step, shared, group)
         ours.append(found(net))
         for i in range(accumulate):
             batch, labels = {}, torch.from_numpy(images.labels[stream.indices(step)]).chunk(accumulate)[i]
