@@ -112,7 +112,7 @@ def evaluate(detector: Detector, data: Path, split: str = "test") -> dict[str, A
     data: a folder or .zip archive of COCO or Pascal VOC. If it has several splits, `split` is used.
 
     Classes are matched by name. If the labels name none of COCO's categories, or there are no labels, a class is the category's
-    id less 1, as in the contract of the challenges (lpcvc 1.4). VOC's classes without labels are in alphabetical order.
+    id less 1, as in the contract of OVIC and LPCVC. VOC's classes without labels are in alphabetical order.
 
     Raises InputError, one line: no images, a broken image, a class that the model does not have.
     """

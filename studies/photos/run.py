@@ -39,7 +39,7 @@ def main() -> None:
     study.run_all([("table", study.table)])
     names = study.profile["train_baselines"]["subnets"]
     for seed in SEEDS:
-        jobs = [(f"searched-{seed}", study.searched(seed))] + [(f"{name}-{seed}", study.whole(name, seed)) for name in names]
+        jobs = [(f"{name}-{seed}", study.whole(name, seed)) for name in names] + [(f"searched-{seed}", study.searched(seed))]
         study.run_all(jobs)
     study.measure()
 

@@ -8,7 +8,9 @@ from ofa_core.run.params import ParamsFile
 from studies.photos.run import BUDGETS, HERE, SEEDS, SMALLEST
 from studies.results import Results, comparison, write
 
-RESULTS = Results(HERE / "results", SEEDS)
+DONE = [seed for seed in SEEDS if (HERE / f"results/searched-{seed}.json").exists()]
+"""Seeds whose searched networks are there; the order of jobs has the others before them."""
+RESULTS = Results(HERE / "results", DONE)
 TOLERANCE = 0.02
 """As `choose.tolerance`: networks are searched for the predicted latency of a baseline, and measured like it."""
 
