@@ -1,8 +1,5 @@
 """A whole prepare_detection: real data sets, splits, classes, files and parameters."""
 
-import os
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -15,7 +12,7 @@ from ofa_core.images.tree import Tree
 from ofa_core.run import files
 from ofa_core.run.errors import InputError
 from tests.annotated import coco_json, params, photos, run, voc_xml, write
-from tests.conftest import REPO, shared_data
+from tests.conftest import shared_data
 
 FILES = ["dataset.json", "detection.npz", "test.json", "train.json", "unlabelled.json", "val.json"]
 
@@ -215,7 +212,6 @@ def test_the_format_of_a_folder(tmp_path):
 def test_the_index_changes_with_the_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert write_detection_index(params("scenes", None, train_images=1, val_images=1, test_images=1))
-    assert (tmp_path / "data/detection.index").read_bytes() == (REPO / "data/detection.index").read_bytes()
     root = coco_folder(tmp_path / "x")
     given = params("coco", root, unlabelled_folder=str(root / "images"))
     assert write_detection_index(given)
@@ -223,23 +219,3 @@ def test_the_index_changes_with_the_files(tmp_path, monkeypatch):
     write(root / "labels.json", "{}")
     assert write_detection_index(given)
     assert not write_detection_index(params("coco", tmp_path / "elsewhere")), "a machine without the images"
-
-
-def test_the_stage(tmp_path):
-    """`python -m stages.prepare_detection` in a folder with params.yaml."""
-    coco_folder(tmp_path / "photos")
-    section = {
-        key: getattr(params("coco", "photos", val_images=2, test_images=3), key) for key in params("coco", "x").__annotations__
-    }
-    write(tmp_path / "params.yaml", {"seed": 0, "prepare_detection": section})
-    command = [sys.executable, "-m", "stages.prepare_detection"]
-    environment = os.environ | {"PYTHONPATH": str(REPO)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "build/detector/data").iterdir()) == FILES
-    report = files.read_json(tmp_path / "reports/prepare_detection.json")
-    assert report["images"] == {"train": 7, "unlabelled": 0, "val": 2, "test": 3}
-    write(tmp_path / "photos/labels.json", "{")
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: params.yaml: prepare_detection.folder: photos/labels.json: not JSON (")
