@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from ofa_core.datasets.detection import format_of
 from ofa_core.datasets.index import write_detection_index
@@ -53,11 +54,10 @@ def test_tiny_coco_by_category_id(tmp_path):
 
 
 def test_the_json_of_each_split_is_what_pycocotools_reads(tmp_path):
-    pycocotools = pytest.importorskip("pycocotools.coco")
     _, splits = run("coco", shared_data("images/tiny_coco.zip"), tmp_path, test_images=6)
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     for name in BOX_SPLITS:
-        truth, split = pycocotools.COCO(str(tmp_path / f"{name}.json")), splits[name]
+        truth, split = COCO(str(tmp_path / f"{name}.json")), splits[name]
         assert truth.dataset["info"]["description"] == f"tiny_coco, {name}"
         assert sorted(truth.anns) == list(range(1, sum(map(len, split.boxes)) + 1))
         for i, image in enumerate(split.names):
