@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import REPO
@@ -20,19 +21,19 @@ class Project:
         for name in ("ofa_core", "stages", "params"):
             shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def start(self, *command: str, processes: int = 1) -> subprocess.Popen[str]:
-        """Starts a Python module with its arguments; with several processes, under torchrun."""
+    def start(self, *command: str, processes: int = 1, through: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Starts a Python module with its arguments; with several processes, under torchrun; by the command `through`."""
         launcher = ["-m"]
         if processes > 1:
             launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
         return subprocess.Popen(
-            [sys.executable, *launcher, *command], cwd=self.folder, env=ENVIRONMENT, text=True,
+            [*through, sys.executable, *launcher, *command], cwd=self.folder, env=ENVIRONMENT, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def run(self, *command: str, processes: int = 1, code: int = 0) -> str:
+    def run(self, *command: str, processes: int = 1, code: int = 0, through: Sequence[str] = ()) -> str:
         """Runs a Python module; returns its output. Fails if the exit code is not `code`."""
-        process = self.start(*command, processes=processes)
+        process = self.start(*command, processes=processes, through=through)
         output, _ = process.communicate()
         assert process.returncode == code, f"{' '.join(command)} exited {process.returncode}:\n{output[-4000:]}"
         return output
