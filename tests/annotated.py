@@ -54,6 +54,7 @@ def params(dataset, path, **changes):
         "dataset": dataset, "folder": None if path is None else str(path), "image_size": SIDE, "classes": None,
         "other_classes": "stop", "numbering": "dense", "train_images": 0, "unlabelled_images": 0, "unlabelled_folder": None,
         "val_images": 0, "test_images": 0, "max_broken": 0,
+        "tracked": "build/data" if dataset == "scenes" else "data/detection.index",
     } | changes  # fmt: skip
     return PrepareDetectionParams(**fields)
 

@@ -18,6 +18,6 @@ def run(args: argparse.Namespace) -> Output:
     from ofa_core.profiles import profile
 
     lines = [f"{args.path}: OK{', as a profile' if profile.check_file(args.path) else ''}"]
-    if args.path == profile.PARAMS and profile.refresh_index():
-        lines.append(profile.IMAGES_CHANGED)
+    if args.path == profile.PARAMS:
+        lines += profile.refresh_indexes()
     return Output("\n".join(lines), {"path": str(args.path), "ok": True})

@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> Output:
     lines = [f"{args.out}: written from {written.path}"]
     if written.existed:
         lines += [f"  {line}" for line in written.lost] or ["  no value changed"]
-    if args.out == profile.PARAMS and profile.refresh_index():
-        lines.append(profile.IMAGES_CHANGED)
+    if args.out == profile.PARAMS:
+        lines += profile.refresh_indexes()
     return Output("\n".join(lines), found)

@@ -18,6 +18,9 @@ class PrepareDetectionParams:
     `folder`. coco: instances JSON. voc: an XML file for each image, with or without ImageSets."""
     folder: str | None
     """Path of the data: a folder or .zip archive. null for scenes."""
+    tracked: Literal["build/data", "data/detection.index"]
+    """What DVC watches for changes. build/data: for scenes. data/detection.index, the list of the files at `folder`: for
+    others, which then need no stage of classification."""
     image_size: Annotated[int, Field(ge=32, le=1024)]
     """Height and width in pixels to which images are stretched. Scenes are made in this size."""
     classes: list[str] | None
@@ -45,6 +48,9 @@ class PrepareDetectionParams:
     stops the stage."""
 
     def __post_init__(self) -> None:
+        wanted = "build/data" if self.dataset == "scenes" else "data/detection.index"
+        if self.tracked != wanted:
+            raise InputError(f"tracked: {self.tracked}: must be {wanted} for dataset {self.dataset}")
         if self.dataset == "scenes":
             for key in ("folder", "classes", "unlabelled_folder"):
                 if getattr(self, key) is not None:

@@ -18,7 +18,7 @@ from ofa_core.run.errors import InputError
 
 ITEMS = (1, 3)
 """Fewest and most items of a scene."""
-DECOYS = (2, 4)
+DECOYS = (0, 1)
 """Fewest and most shuffled items of a scene."""
 SCALES = (0.9, 1.6)
 """Side of an item on the scene, times its side in the data set."""

@@ -64,3 +64,11 @@ class LatencyParams:
 
     devices: Annotated[dict[str, DeviceParams], Field(min_length=1)]
     """The devices by name."""
+
+
+@section
+class DetectorLatencyParams:
+    """The latency tables of detectors, one for each device."""
+
+    devices: dict[str, DeviceParams]
+    """The devices by name. Empty without detectors."""

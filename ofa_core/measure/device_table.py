@@ -14,30 +14,33 @@ from ofa_core.runtime.host import HostDevice
 from ofa_core.space.base import Space
 from ofa_core.space.ops import HardSwish
 
+SECTION = "build_latency_table"
 
-def make_device(name: str, params: DeviceParams) -> Device:
-    """The device that the parameters describe. Raises InputError, naming the key, if it cannot be used."""
+
+def make_device(name: str, params: DeviceParams, section: str = SECTION) -> Device:
+    """The device that the parameters describe, in a section. Raises InputError, naming the key, if it cannot be used."""
     seconds = params.milliseconds / 1000
     try:
         if params.android is None:
             return HostDevice(params.threads, seconds, params.cores)
         return AndroidDevice(params.android.binary, params.android.serial, params.cores, params.threads, seconds)
     except InputError as error:
-        raise InputError(f"build_latency_table.devices.{name}: {error}") from None
+        raise InputError(f"{section}.devices.{name}: {error}") from None
 
 
 def obtain_table(
-    name: str, params: DeviceParams, space: Space, num_classes: int, hard_swish: HardSwish, seed: int, work: Path
-) -> tuple[LatencyTable, dict[str, Any]]:
+    name: str, params: DeviceParams, space: Space, num_classes: int, hard_swish: HardSwish, seed: int, work: Path,
+    section: str = SECTION,
+) -> tuple[LatencyTable, dict[str, Any]]:  # fmt: skip
     """The latency table of a device, measured or read, and a report of how well it predicts whole networks.
 
-    work: folder for the values measured so far. A stopped measurement continues there.
+    section: of the device's parameters. work: folder for the values measured so far. A stopped measurement continues there.
     Raises InputError, naming the key, for a device that cannot be used. The same for a file that is missing, changed, or made
     for another data type or number of classes.
     """
     if params.source == "measure":
         return build_table(
-            make_device(name, params),
+            make_device(name, params, section),
             space,
             work,
             num_classes=num_classes,
@@ -49,7 +52,7 @@ def obtain_table(
             networks=params.networks,
             seed=seed,
         )
-    where, path = f"build_latency_table.devices.{name}", Path(str(params.file))
+    where, path = f"{section}.devices.{name}", Path(str(params.file))
     if not path.is_file():
         raise InputError(f"{where}.file: {path}: no such file")
     if (found := files.md5(path)) != params.file_md5:

@@ -23,25 +23,26 @@ VALUES = ("top1", "cross_entropy", "int8_top1")
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Architectures of one space, each with its resolution, and what was measured on val. values: (n,) by name in `VALUES`."""
+    """Architectures of one space, each with its resolution, and what was measured on val. values: (n,) by name: those of
+    `VALUES`, or others of other tasks."""
 
     space: Space
     archs: list[Arch]
     values: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, space: Space, archs: Sequence[Arch], rows: Sequence[Mapping[str, float]]) -> "Accuracies":
-        """From one mapping of values for each architecture. A value that is missing is NaN."""
-        return cls(
-            space, list(archs), {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in VALUES}
-        )
+    def of(
+        cls, space: Space, archs: Sequence[Arch], rows: Sequence[Mapping[str, float]], names: Sequence[str] = VALUES
+    ) -> "Accuracies":
+        """From one mapping of values for each architecture. A value of `names` that is missing is NaN."""
+        return cls(space, list(archs), {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in names})
 
     def extended(self, other: "Accuracies") -> "Accuracies":
         """With the networks of `other`, in the same space, that are not here yet; each once, or it would count twice."""
         known, others = (networks(self.space, *self.space.encode(archs)) for archs in (self.archs, other.archs))
         first = {network: i for i, network in reversed(list(enumerate(others))) if network not in set(known)}
         new = sorted(first.values())
-        values = {name: np.concatenate([self.values[name], other.values[name][new]]) for name in VALUES}
+        values = {name: np.concatenate([self.values[name], other.values[name][new]]) for name in self.values}
         return Accuracies(self.space, [*self.archs, *(other.archs[i] for i in new)], values)
 
     def write(self, folder: Path) -> None:
@@ -56,8 +57,8 @@ class Accuracies:
             files.write_json(new / SPACE, self.space.description())
 
     @classmethod
-    def read(cls, folder: Path) -> "Accuracies":
-        """Reads what `write` wrote. Raises InputError, one line, if a file is missing or is something else."""
+    def read(cls, folder: Path, names: Sequence[str] = VALUES) -> "Accuracies":
+        """Reads these values of what `write` wrote. Raises InputError, one line, if a file is missing or is something else."""
         path = folder / SPACE
         description = files.read_json(path)
         try:
@@ -70,7 +71,7 @@ class Accuracies:
             lists = [[_numbers(cell) for cell in table[name]] if name in table else [None] * len(table) for name in FIELDS]
             archs = [Arch(ks, e, d, r, w) for ks, e, d, w, r in zip(*lists, table["r"].tolist(), strict=True)]
             space.encode(archs)
-            return cls(space, archs, {name: table[name].to_numpy(dtype=float) for name in VALUES})
+            return cls(space, archs, {name: table[name].to_numpy(dtype=float) for name in names})
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
         except (KeyError, AttributeError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """Checks a whole parameter file: every section, unknown sections, and references between sections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +50,25 @@ def check_params(params: ParamsFile) -> None:
     for key, device in named.items():
         if device not in latency.devices:
             raise InputError(f"{path}: {key}: {device}: allowed are {', '.join(latency.devices)}")
+    _check_detectors(path, sections)
+
+
+def _check_detectors(path: Path, sections: Mapping[str, Any]) -> None:
+    """Raises InputError for detectors without targets or the reverse, and for references that lead nowhere."""
+    wanted, search = bool(sections["detectors"]), sections["search_detector"]
+    if wanted != bool(search.targets):
+        needed = "at least one target" if wanted else "no target, for detectors is empty"
+        raise InputError(f"{path}: search_detector.targets: {', '.join(search.targets) or 'empty'}: there must be {needed}")
+    if not wanted:
+        return
+    devices = sections["build_detector_table"].devices
+    if search.device not in devices:
+        raise InputError(f"{path}: search_detector.device: {search.device}: allowed are {', '.join(devices) or 'none'}")
+    try:
+        sections["detector"].design(sections["space"])
+    except InputError as error:
+        raise InputError(f"{path}: detector.{error}") from None
+    init = sections["train_detector"].init
+    made = [str(paths.STARTING), *(str(paths.supernet(phase)) for phase in ("full", *sections["shrink"].phases))]
+    if init not in made and not Path(init).is_file():
+        raise InputError(f"{path}: train_detector.init: {init}: no such file, nor one of {', '.join(made)}")

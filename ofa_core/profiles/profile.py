@@ -16,7 +16,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.tokens import CommentToken
 
-from ofa_core.datasets.index import write_index
+from ofa_core.datasets.detection_params import PrepareDetectionParams
+from ofa_core.datasets.index import write_detection_index, write_index
 from ofa_core.datasets.params import PrepareParams
 from ofa_core.profiles.check import check_params
 from ofa_core.profiles.sections import entries
@@ -31,7 +32,7 @@ PARAMS = Path("params.yaml")
 """What the pipeline reads."""
 SCHEMA = Path("docs/params.schema.json")
 """Schema of a complete file, for editors; docs/profile.schema.json is for profiles."""
-IMAGES_CHANGED = f"{paths.IMAGE_INDEX}: changed, so `dvc repro` prepares the images again"
+IMAGES_CHANGED = "{}: changed, so `dvc repro` prepares the images again"
 MODELINE = "# yaml-language-server: $schema="
 
 
@@ -129,9 +130,14 @@ def write(name: str, out: Path = PARAMS) -> Written:
     return Written(path, lines, existed)
 
 
-def refresh_index() -> bool:
-    """Updates the index of the images to the working folder's params.yaml; returns whether it changed."""
-    return write_index(ParamsFile(PARAMS).read("prepare", PrepareParams))
+def refresh_indexes() -> list[str]:
+    """Updates the indexes of the images to the working folder's params.yaml; returns a line for each that changed."""
+    params = ParamsFile(PARAMS)
+    changed = {paths.IMAGE_INDEX: write_index(params.read("prepare", PrepareParams))}
+    if params.raw("detectors"):
+        detection = params.read("prepare_detection", PrepareDetectionParams)
+        changed[paths.DETECTION_INDEX] = write_detection_index(detection)
+    return [IMAGES_CHANGED.format(path) for path, is_new in changed.items() if is_new]
 
 
 def lost(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

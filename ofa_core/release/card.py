@@ -19,6 +19,12 @@ FILES = {
     "labels": "class names, one a line, in the order of the outputs",
 }
 
+DETECTOR_FILES = {
+    "uint8": "full-integer TFLite, uint8 in; boxes, classes, scores and count out, float32",
+    "float": "float32 TFLite, the same outputs",
+}
+"""Of detectors, where it differs."""
+
 
 def model_card(entry: Mapping[str, Any]) -> str:
     """The Markdown of ID.md from a complete manifest entry (see `ofa_core.release.folder.ReleasedModel`, and `files`)."""
@@ -36,7 +42,7 @@ def model_card(entry: Mapping[str, Any]) -> str:
         "## Architecture",
         f"```json\n{json.dumps(entry['arch'], sort_keys=True)}\n```",
         "## Files",
-        _files(entry["files"]),
+        _files(entry["files"], FILES | DETECTOR_FILES if entry["task"] == "detection" else FILES),
         "Check them with `md5sum -c MD5SUMS` or `ofa verify .` in this folder.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -142,9 +148,9 @@ def _preprocessing(entry: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _files(listed: Mapping[str, Mapping[str, Any]]) -> str:
+def _files(listed: Mapping[str, Mapping[str, Any]], about: Mapping[str, str]) -> str:
     rows = ["| file | what | bytes | MD5 | SHA-256 |", "|---|---|---|---|---|"]
-    for kind, what in FILES.items():
+    for kind, what in about.items():
         if kind not in listed:
             continue
         file = listed[kind]

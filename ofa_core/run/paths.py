@@ -45,6 +45,20 @@ DETECTION_FACTS = DETECTOR / "data/dataset.json"
 """Like `DATASET_FACTS`, for the images with boxes."""
 
 
+DETECTOR_SUPERNET = DETECTOR / "supernet.safetensors"
+
+
+DETECTOR_SCORES = DETECTOR / "average_precisions"
+"""Measured average precisions of detectors, and the space in which they were measured."""
+
+
+PSEUDO_LABELS = DETECTOR / "pseudo_labels.json"
+"""COCO results for the unlabelled images."""
+
+
+CHOSEN_DETECTORS = DETECTOR / "chosen"
+
+
 PRETRAINED = BUILD / "pretrained"
 
 
@@ -126,6 +140,31 @@ def predictor(of: str = "top1") -> Path:
 def latency_table(device: str) -> Path:
     """The latency table of a device."""
     return LATENCY / f"{device}.json"
+
+
+def detector_table(device: str) -> Path:
+    """The latency table of a device for the layers of detectors."""
+    return DETECTOR / f"latency/{device}.json"
+
+
+def chosen_detector(target: str) -> Path:
+    """The detector chosen for a target."""
+    return CHOSEN_DETECTORS / f"{target}.json"
+
+
+def tuned_detector(target: str, quantization: str) -> Path:
+    """A target's detector after fine-tuning (post), or trained with quantisation (aware)."""
+    return DETECTOR / f"{target}/{quantization}.safetensors"
+
+
+def exported_detector(target: str) -> str:
+    """A detector's name among the exported networks and in the release."""
+    return f"det-{target}"
+
+
+def detector_metrics(target: str) -> Path:
+    """The metrics of an exported detector. They lie beside its folder, so that a release needs no folder of detection."""
+    return EXPORTED / f"{exported_detector(target)}.metrics.json"
 
 
 def searched(target: str) -> Path:

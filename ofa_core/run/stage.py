@@ -20,12 +20,12 @@ from ofa_core.run.errors import InputError
 from ofa_core.run.machine import MachineParams
 from ofa_core.run.params import ParamsFile
 
-METRICS = ("top1", "lowest_top1", "loss", "rmse_points", "mape", "latency_ms")
+METRICS = ("top1", "map", "loss", "rmse_points", "mape", "latency_ms")
 """What `dvc metrics show` lists: few enough to fit a terminal. Each name has one unit in all stages.
 
 top1         share of images, 0..1: of the largest sub-network, of a target's network, of its uint8 file, or of the best
              sub-network that was measured
-lowest_top1  the same for the worst sub-network that was measured
+map          the same for detectors: COCO's mean average precision
 loss         of training, mean of the last steps
 rmse_points  of predicted top1, in points of 100
 mape         of predicted latencies, mean absolute error as a share

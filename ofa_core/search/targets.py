@@ -2,19 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
-from ofa_core.latency.table import LatencyTable
 from ofa_core.predictor.accuracy import AccuracyPredictor
 from ofa_core.predictor.official import OfficialPredictor
 from ofa_core.run.errors import InputError
-from ofa_core.search.additive_cost import AdditiveCost
+from ofa_core.search.additive_cost import AdditiveCost, Table
 from ofa_core.search.budget import cost_range
 from ofa_core.search.fleet import Comparison, Fleet, Target
 from ofa_core.search.params import SearchParams
 from ofa_core.space.base import Space
+
+
+class TableOfDevice(Table, Protocol):
+    """A latency table that says where it was measured."""
+
+    @property
+    def device(self) -> dict[str, Any]:
+        """The record of the device."""
+
 
 DEVIATIONS = {"top1": 0.0, "int8_top1": 0.0, "lower_bound": 1.0}
 
@@ -23,7 +31,7 @@ def search_targets(
     params: SearchParams,
     space: Space,
     predictor: AccuracyPredictor | OfficialPredictor,
-    tables: Mapping[str, LatencyTable],
+    tables: Mapping[str, TableOfDevice],
     seed: int,
     progress: Callable[[Sequence[Any]], Any] = list,
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
@@ -56,7 +64,7 @@ def search_targets(
     return results, fleet.front(progress=progress)
 
 
-def _cost(space: Space, device: str, table: LatencyTable) -> AdditiveCost:
+def _cost(space: Space, device: str, table: Table) -> AdditiveCost:
     try:
         return AdditiveCost.latency(space, table, space.resolutions)
     except KeyError as error:

@@ -19,16 +19,17 @@ from ofa_core.training.evaluation import Evaluator
 def supernet_metrics(
     net: SuperNetwork, evaluator: Evaluator, archs: Mapping[str, Arch], progress: Progress, group: Group
 ) -> dict[str, Any]:
-    """top1 (0..1) on val of the largest named sub-network, lowest_top1 of all, the last loss, and the cost of training.
+    """The task's score (0..1) on val of the largest named sub-network, the lowest of all, the last loss, the cost of training.
 
-    loss: None where nothing was trained. subnets_top1 lists each. Each is measured with its own batch norm statistics, which
-    overwrite those in `net`: save it first.
+    Of classifiers: top1, lowest_top1, and subnets_top1, which lists each. loss: None where nothing was trained. Each is
+    measured with its own batch norm statistics, which overwrite those in `net`: save it first.
     """
     found = evaluator.subnet_scores(net, archs)
     largest = max(archs, key=lambda name: net.space.cost(archs[name], net.num_classes).macs)
     loss = progress.history[-1]["loss"] if progress.history else None
-    report = {"top1": found[largest], "lowest_top1": min(found.values()), "loss": loss}
-    return report | {"split": "val", "subnets_top1": found, "steps": progress.step} | cost(progress.seconds, group)
+    score = evaluator.val.task.score_name
+    report = {score: found[largest], f"lowest_{score}": min(found.values()), "loss": loss}
+    return report | {"split": "val", f"subnets_{score}": found, "steps": progress.step} | cost(progress.seconds, group)
 
 
 def cost(seconds: float, group: Group) -> dict[str, float]:

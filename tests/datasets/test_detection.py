@@ -190,6 +190,7 @@ def test_faults_of_the_data_name_the_parameter_and_leave_no_files(tmp_path):
         ("scenes", {"train_images": 1, "val_images": 1}, "test_images: 0: must be at least 1 for dataset scenes"),
         ("scenes", {"classes": ["cat"]}, "classes: .*: must be null for dataset scenes"),
         ("voc", {"folder": None}, "folder: null: dataset voc needs one"),
+        ("voc", {"tracked": "build/data"}, "tracked: build/data: must be data/detection.index for dataset voc"),
         ("voc", {"numbering": "category_id"}, "numbering: category_id: is for dataset coco with classes null"),
         ("coco", {"classes": []}, "classes: empty: must be different names, at least one"),
         ("coco", {"classes": ["a", "a"]}, "classes: a, a: must be different names"),

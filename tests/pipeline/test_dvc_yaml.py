@@ -18,6 +18,8 @@ STAGES = {name: stage.get("do", stage) for name, stage in DVC["stages"].items()}
 PARAMS = ParamsFile(REPO / "params.yaml")
 
 
+SWITCH = "${detectors}"
+"""The list that leaves stages of detection out where it is empty. It has one item, which names of files do not show."""
 UNTRACKED = {"run"}
 """Folders that no stage depends on: they read parameters and write files, but cannot change a result."""
 
@@ -43,6 +45,11 @@ def code(deps: list[str]) -> list[str]:
 def items(name: str) -> list[str]:
     """The items of a stage with `foreach`; otherwise, one without a name."""
     return list(PARAMS.raw(DVC["stages"][name]["foreach"][2:-1])) if "foreach" in DVC["stages"][name] else [""]
+
+
+def item_of(name: str) -> str | None:
+    """What stands for the item of a stage in the names of its reports; None if the stage runs once."""
+    return None if DVC["stages"][name].get("foreach") in (None, SWITCH) else "${key}"
 
 
 def outputs(stage: dict[str, Any], kind: str) -> list[tuple[str, dict[str, Any]]]:
@@ -104,7 +111,7 @@ def test_every_phase_is_in_the_plot_of_losses() -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_metrics_have_their_details_beside_them(name: str) -> None:
     stage = STAGES[name]
-    item = "${key}" if "foreach" in DVC["stages"][name] else None
+    item = item_of(name)
     metrics = [path for path, _ in outputs(stage, "metrics")]
     details = [path for path, _ in outputs(stage, "outs") if path.endswith(paths.DETAILS)]
     writes = "stage.write_report(" in (REPO / f"stages/{name}.py").read_text()
@@ -126,7 +133,9 @@ def test_metrics_fit_the_terminal() -> None:
 
 def test_artifacts_are_the_released_models() -> None:
     paths = {name: artifact["path"] for name, artifact in DVC["artifacts"].items()}
-    assert paths == {f"ofa-{target}": f"release/ofa-{target}.tflite" for target in PARAMS.raw("search.targets")}
+    names = [f"ofa-{target}" for target in PARAMS.raw("search.targets")]
+    names += [f"det-{target}" for target in PARAMS.raw("search_detector.targets")]
+    assert paths == {name: f"release/{name}.tflite" for name in names}
     for path in paths.values():
         assert (REPO / path).is_file()
 
@@ -152,4 +161,5 @@ def test_stages_are_thin() -> None:
 
 
 def test_the_pipeline_fits_a_few_screens() -> None:
-    assert len((REPO / "dvc.yaml").read_text().splitlines()) <= 400
+    """About 25 lines a stage, a third of them dependencies of code."""
+    assert len((REPO / "dvc.yaml").read_text().splitlines()) <= 600

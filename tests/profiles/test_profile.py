@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,12 @@ def test_every_profile_completes_the_default(path: Path, repository: Path) -> No
         assert set(ParamsFile(path).content) < set(SECTIONS)
         assert params.text.count("\n\n") == DEFAULT.read_text().count("\n\n")
         for section, content in ParamsFile(path).content.items():  # each key differs from the default
-            unchanged = set(content) - {line.split(":")[0].split(".")[1] for line in lost({section: content}, DEFAULTS)}
+            if not isinstance(content, Mapping):
+                assert content != DEFAULTS[section]
+                continue
+            changed = {line.split(":")[0].split(".")[1] for line in lost({section: content}, DEFAULTS)}
+            changed |= {key for key, value in content.items() if value == {} != DEFAULTS[section][key]}
+            unchanged = set(content) - changed
             assert not unchanged, f"{path}: {section}: {unchanged} as in {DEFAULT}"
 
 
@@ -80,6 +86,7 @@ def test_params_yaml_is_the_default_profile(repository: Path) -> None:
 def test_mappings_merge_but_for_those_with_names_of_ones_own(repository: Path) -> None:
     assert list(entries()) == [
         "shrink.phases", "build_latency_table.devices", "search.targets", "train_baselines.networks", "train_baselines.subnets",
+        "build_detector_table.devices", "search_detector.targets",
     ]  # fmt: skip
     Path("mine.yaml").write_text(
         "# Mine.\n"
@@ -118,8 +125,8 @@ def test_what_is_overwritten_is_told(repository: Path, capsys: pytest.CaptureFix
     assert (code, out.splitlines()) == (0, ["params.yaml: written from params/default.yaml", "  no value changed"])
     text = Path("params.yaml").read_text()
     text = text.replace("batch_size: 64", "batch_size: 128").replace("    fast: {", "    slow: {device: host, ")
-    text = text.replace("calibration: minmax", "calibration: mse").replace("[uint8, float, onnx, torch]", "[uint8]")
-    Path("params.yaml").write_text(text.replace("flip: false", "flip: true").replace("folder: null", "folder: 3"))
+    text = text.replace("calibration: minmax", "calibration: mse", 1).replace("[uint8, float, onnx, torch]", "[uint8]")
+    Path("params.yaml").write_text(text.replace("flip: false", "flip: true").replace("folder: null", "folder: 3", 1))
     code, out = ofa(capsys, "profile", "default", "--json")
     assert code == 0
     assert json.loads(out)["lost"] == [
@@ -169,6 +176,12 @@ def test_list(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("search: {targets: {}}", "mine.yaml: search.targets: {}: dictionary should have at least 1 item"),
         ("shrink: {phases: {all: {init: full}}}", "mine.yaml: shrink.phases.all.roles: missing (and 4 more)"),
         ("search: {device: phone}", "mine.yaml: search.device: phone: allowed are host"),
+        ("detectors: []", "mine.yaml: search_detector.targets: small: there must be no target, for detectors is empty"),
+        ("search_detector: {targets: {}}", "mine.yaml: search_detector.targets: empty: there must be at least one target"),
+        ("search_detector: {device: phone}", "mine.yaml: search_detector.device: phone: allowed are host"),
+        ("detector: {taps: [block_9]}", "mine.yaml: detector.taps: block_9 is not a point of the backbone"),
+        ("train_detector: {init: build/x}", "mine.yaml: train_detector.init: build/x: no such file, nor one of build/pretr"),
+        ("prepare_detection: {dataset: voc}", "mine.yaml: prepare_detection.tracked: build/data: must be data/detection.index"),
         ("seed: 1\nseed: 2", "mine.yaml: not YAML: "),
         ("- 1", "mine.yaml: not a mapping of sections"),
     ],
