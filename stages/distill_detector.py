@@ -5,6 +5,7 @@ import argparse
 from ofa_core.detector_tuning.params import DistillDetectorParams
 from ofa_core.detector_tuning.pseudo_labels import joined as joined_splits
 from ofa_core.detector_tuning.pseudo_labels import labelled, read_results, with_boxes
+from ofa_core.detectors.optimizers import OPTIMIZERS
 from ofa_core.detectors.params import DetectorParams, TrainDetectorParams
 from ofa_core.detectors.splits import box_images, load_evaluator
 from ofa_core.images.boxes import load_boxes
@@ -30,7 +31,8 @@ def main() -> None:
     with running(f"distill_detector@{name}") as stage:
         seed, machine = stage.params.read("seed", int), stage.machine()
         design = stage.params.read("detector", DetectorParams).design(stage.params.read("space", SpaceParams))
-        shared = stage.params.read("train_detector", TrainDetectorParams).of(stage.params.read("training", TrainingParams))
+        elastic = stage.params.read("train_detector", TrainDetectorParams)
+        shared = elastic.of(stage.params.read("training", TrainingParams))
         params = stage.params.read("distill_detector", DistillDetectorParams)
         weights, dataset = stage.input(paths.DETECTOR_SUPERNET), stage.input(paths.DETECTION)
         pseudo = read_results(stage.input(paths.PSEUDO_LABELS))
@@ -49,7 +51,7 @@ def main() -> None:
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             tuning = FineTuning(
                 evaluator=learned, teacher=None, params=params.tuning, shared=shared, machine=machine, phase=stage.name,
-                seed=seed, group=group,
+                seed=seed, group=group, optimizer=OPTIMIZERS[elastic.optimizer],
             )  # fmt: skip
             tuned, seconds = tuning.specialize(net.extract(arch), "post", work)
             if group.is_first:

@@ -3,6 +3,7 @@
 import argparse
 
 from ofa_core.detector_tuning.params import QuantizeDetectorParams
+from ofa_core.detectors.optimizers import OPTIMIZERS
 from ofa_core.detectors.params import DetectorParams, TrainDetectorParams
 from ofa_core.detectors.splits import load_evaluator
 from ofa_core.nn.weights import load_network, read_description, save_network
@@ -25,7 +26,8 @@ def main() -> None:
     with running(f"quantize_detector@{name}") as stage:
         seed, machine = stage.params.read("seed", int), stage.machine()
         design = stage.params.read("detector", DetectorParams).design(stage.params.read("space", SpaceParams))
-        shared = stage.params.read("train_detector", TrainDetectorParams).of(stage.params.read("training", TrainingParams))
+        elastic = stage.params.read("train_detector", TrainDetectorParams)
+        shared = elastic.of(stage.params.read("training", TrainingParams))
         params = stage.params.read("quantize_detector", QuantizeDetectorParams)
         post, dataset = stage.input(paths.tuned_detector(name, "post")), stage.input(paths.DETECTION)
 
@@ -35,7 +37,7 @@ def main() -> None:
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             tuning = FineTuning(
                 evaluator=evaluator, teacher=None, params=params.tuning, shared=shared, machine=machine, phase=stage.name,
-                seed=seed, group=group,
+                seed=seed, group=group, optimizer=OPTIMIZERS[elastic.optimizer],
             )  # fmt: skip
             tuned, seconds = tuning.specialize(net, "aware", work)
             if group.is_first:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from ofa_core.detectors.optimizers import OPTIMIZERS
 from ofa_core.detectors.params import DetectorParams, TrainDetectorParams
 from ofa_core.detectors.sampling import sandwich, taught_by_largest
 from ofa_core.detectors.splits import load_evaluator
@@ -41,7 +42,7 @@ def main() -> None:
         with joined(shared.device) as group, stage.work_folder(group.is_first) as work:
             progress = train(
                 net, evaluator.train, sandwich(net, params.middle), taught_by_largest(params.middle), schedule, shared, machine,
-                phase="detector", seed=seed, work=work, group=group,
+                phase="detector", seed=seed, work=work, group=group, optimizer=OPTIMIZERS[params.optimizer],
             )  # fmt: skip
             if group.is_first:
                 save_weights(paths.DETECTOR_SUPERNET, net, describe(net, space))

@@ -29,8 +29,20 @@ class _Probabilities(nn.Module):
         return torch.softmax(self.network(image), dim=1)
 
 
+class _Ends(nn.Module):
+    """A network with several outputs, in their order."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:  # (B, 3, r, r)
+        return tuple(self.network(image).values())
+
+
 def export_onnx(network: Network, resolution: int) -> bytes:
     """An ONNX file: `image` (1, 3, r, r) float32, normalised, in; `probabilities` (1, classes) out, as in the TFLite files.
+    A network with named outputs, such as a detector, has these instead: boxes (1, A, 4) and classes (1, A, C).
 
     Exports in eval mode and leaves the network unchanged. Raises InputError for weights that are not finite or a
     resolution other than that of the network's layer list.
@@ -40,7 +52,8 @@ def export_onnx(network: Network, resolution: int) -> bytes:
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():
             raise InputError(f"{name}: holds values that are not finite")
-    module = _Probabilities(copy.deepcopy(network).cpu()).eval().requires_grad_(False)
+    ends, names = (_Ends, list(network.outputs)) if network.outputs else (_Probabilities, ["probabilities"])
+    module = ends(copy.deepcopy(network).cpu()).eval().requires_grad_(False)
     image = torch.zeros(1, 3, resolution, resolution)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -48,7 +61,7 @@ def export_onnx(network: Network, resolution: int) -> bytes:
         level = logger.level
         logger.setLevel(logging.ERROR)
         try:
-            program = torch.onnx.export(module, (image,), input_names=["image"], output_names=["probabilities"],
+            program = torch.onnx.export(module, (image,), input_names=["image"], output_names=names,
                                         opset_version=OPSET, dynamo=True, verbose=False)  # fmt: skip
         finally:
             logger.setLevel(level)

@@ -10,6 +10,7 @@ import torch
 
 from ofa_core.convert.integer import calibrate, convert_integer
 from ofa_core.convert.network import tf_network
+from ofa_core.convert.onnx import export_onnx
 from ofa_core.convert.operators import check_operators
 from ofa_core.convert.tflite import convert_float
 from ofa_core.detection.postprocess import PostprocessSettings
@@ -39,8 +40,8 @@ TASK = Detection()
 class ExportedDetector(NamedTuple):
     """What was made of a detector.
 
-    content: the files by kind, uint8 and float. network: the uint8 file before the operator was appended. description: what
-    a user of the files needs to know. report: what was measured on val.
+    content: the files by kind: uint8, float, and onnx, without the operator. network: the uint8 file before the operator was
+    appended. description: what a user of the files needs to know. report: what was measured on val.
     """
 
     content: dict[str, bytes]
@@ -83,9 +84,11 @@ def export_detector(
         raise InputError(
             f"float: differs from torch by {difference:.2g}, max_float_difference is {params.max_float_difference:g}"
         )
+    raw = export_onnx(network, resolution)
     settings = params.settings(len(classes))
     content = {kind: append_postprocess(file, anchors, settings) for kind, file in (("float", as_float), ("uint8", as_uint8))}
-    scores = {kind: map_of(file, images, val, network.normalization) for kind, file in content.items()}
+    content["onnx"] = raw
+    scores = {kind: map_of(file, images, val, network.normalization) for kind, file in content.items() if kind != "onnx"}
     drop = scores["float"] - scores["uint8"]
     report = {"map": scores["uint8"], "float_map": scores["float"], "int8_drop": drop, "split": "val", "operators": operators}
     report |= {"float_difference": difference, "bytes": {kind: len(file) for kind, file in content.items()}}
@@ -140,7 +143,7 @@ def description(network: Network, content: bytes, classes: tuple[str, ...], sett
     scale, zero_point = details["quantization"]
     side = [resolution, resolution]
     return {
-        "formats": ["float", "torch", "uint8"],
+        "formats": ["float", "onnx", "torch", "uint8"],
         "labels": list(classes),
         "input": {"size": side, "channels": 3, "dtype": "uint8", "scale": float(scale), "zero_point": int(zero_point)},
         "preprocessing": {"resize": "bilinear", "resize_to": side, "crop": None, **network.normalization.scalars},

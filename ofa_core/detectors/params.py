@@ -89,6 +89,9 @@ class TrainDetectorParams:
     """Peak learning rate of a whole batch, whatever the number of processes."""
     batch_size: Annotated[int, Field(ge=2)]
     """Images per step, over all processes."""
+    optimizer: Literal["sgd", "rmsprop"]
+    """What takes the steps, here and in fine-tuning. sgd: with `training.momentum`. rmsprop: TensorFlow's, with decay 0.9,
+    momentum 0.9 and epsilon 1, as published SSD detectors were trained; its rates are about a tenth."""
     middle: Annotated[int, Field(ge=0, le=64)]
     """Random sub-networks of a step, besides the largest, which teaches the others, and the smallest."""
     flip: bool

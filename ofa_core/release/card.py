@@ -22,6 +22,7 @@ FILES = {
 DETECTOR_FILES = {
     "uint8": "full-integer TFLite, uint8 in; boxes, classes, scores and count out, float32",
     "float": "float32 TFLite, the same outputs",
+    "onnx": "ONNX, float32; encodings of boxes and scores of all anchors, before suppression",
 }
 """Of detectors, where it differs."""
 

@@ -26,7 +26,7 @@ from ofa_core.training.checkpoint import Progress
 from ofa_core.training.distributed import Group
 from ofa_core.training.evaluation import Evaluator, eval_batch, network_score, use_threads
 from ofa_core.training.images import Images
-from ofa_core.training.loop import Schedule, always, train
+from ofa_core.training.loop import MakeOptimizer, Schedule, always, sgd, train
 from ofa_core.training.objective import Objective
 from ofa_core.training.params import TrainingParams
 
@@ -36,6 +36,7 @@ class FineTuning:
     """What is the same for all networks of a run: images, teacher, parameters, processes.
 
     evaluator: its train split is trained on. teacher: as `load_teacher` returns it. phase: equal names see equal images.
+    optimizer: as in `training.loop.train`.
     """
 
     evaluator: Evaluator
@@ -46,6 +47,7 @@ class FineTuning:
     phase: str
     seed: int
     group: Group
+    optimizer: MakeOptimizer = sgd
 
     def specialize_all(self, start: Network, work: Path) -> tuple[dict[Quantization, LayerModule], float]:
         """One network per requested quantisation, post first, each from a copy of `start`; and the total training seconds.
@@ -86,7 +88,7 @@ class FineTuning:
         objective = Objective.alone(self.shared.label_smoothing, self.shared.dropout, self.teacher, self.params.distill_weight)
         return train(
             net, self.evaluator.train, always(net), objective, self._schedule, self.shared, self.machine,
-            phase=self.phase, seed=self.seed, work=work, group=self.group,
+            phase=self.phase, seed=self.seed, work=work, group=self.group, optimizer=self.optimizer,
         )  # fmt: skip
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ HISTORY_STEPS = 20
 ROLLBACK_FACTOR = 0.5
 """Factor on the learning rate at each rollback."""
 
+MakeOptimizer = Callable[[nn.Module, TrainingParams], torch.optim.Optimizer]
 Sampler = Callable[[np.random.Generator], list[Subnet]]
 """The sub-networks of a step. The largest comes first."""
 
@@ -73,6 +75,19 @@ class Validation:
     measure: Callable[[LayerModule], dict[str, float]]
 
 
+def sgd(net: nn.Module, shared: TrainingParams) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, as `shared` has it."""
+    fused = next(net.parameters()).device.type == "cuda"
+    return torch.optim.SGD(decayed(net, shared), lr=0.0, momentum=shared.momentum, nesterov=shared.momentum > 0, fused=fused)
+
+
+def decayed(net: nn.Module, shared: TrainingParams) -> list[dict[str, Any]]:
+    """The parameters in two groups: weights with weight decay, batch norms and biases without."""
+    decay = [parameter for parameter in net.parameters() if parameter.dim() > 1]
+    rest = [parameter for parameter in net.parameters() if parameter.dim() <= 1]  # batch norms and biases
+    return [{"params": decay, "weight_decay": shared.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
 def train(
     net: LayerModule,
     images: LabelledImages,
@@ -87,12 +102,13 @@ def train(
     work: Path,
     group: Group = ALONE,
     validation: Validation | None = None,
+    optimizer: MakeOptimizer = sgd,
 ) -> Progress:
     """Trains `net` in place; returns the finished progress: the loss curve and the time it took.
 
     images: their task defines the losses. sample: the sub-networks of a step. phase: its name makes phases' random numbers
     differ. work: a folder for checkpoints; training resumes from the one there.
-    group: the processes that share the work; each calls `train` with equal arguments. validation: done by the first.
+    group: the processes that share the work, each with equal arguments. validation: by the first. optimizer: made for the net.
 
     A step's images are split into (processes * `shared.accumulate`) parts. Batch norms see one part at a time (ghost batch
     norm). Gradients are averaged over all parts, so it does not matter which process computes which.
@@ -106,7 +122,7 @@ def train(
     per_epoch = stream.steps_per_epoch
     total = schedule.steps(per_epoch)
     between = max(1, total) if validation is None else max(1, round(validation.epochs * per_epoch))
-    state, guessing = _start(net, objective, shared, work, group), images.task.loss_of_guessing(len(images.classes))
+    state, guessing = _start(net, objective, shared, optimizer, work, group), images.task.loss_of_guessing(len(images.classes))
     saved, live = time.monotonic(), Live(phase, machine.tensorboard) if group.is_first else None
     losses: list[Tensor] = []  # of the steps since they were last read; they stay on the device until then
     bar = tqdm(desc=phase, unit="step", initial=state.progress.step, total=total, mininterval=1, disable=not group.is_first)
@@ -151,13 +167,15 @@ def always(net: LayerModule) -> Sampler:
     return lambda rng: [alone]
 
 
-def _start(net: LayerModule, objective: Objective, shared: TrainingParams, work: Path, group: Group) -> TrainingState:
+def _start(
+    net: LayerModule, objective: Objective, shared: TrainingParams, optimizer: MakeOptimizer, work: Path, group: Group
+) -> TrainingState:
     """Moves the networks to the group's device. Loads the last checkpoint, or writes a first one."""
     for module in (net, objective.teacher):
         if isinstance(module, nn.Module):
             module.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
-    state = TrainingState(net, _optimizer(net, shared), MovingAverage(net, shared.ema_decay) if shared.ema_decay else None)
+    state = TrainingState(net, optimizer(net, shared), MovingAverage(net, shared.ema_decay) if shared.ema_decay else None)
     if not state.load(work) and group.is_first:
         state.save(work)  # where the first steps go back to
     group.wait()  # every process has read the checkpoint; a finished one is deleted soon
@@ -258,11 +276,3 @@ def _termination() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _optimizer(net: nn.Module, shared: TrainingParams) -> torch.optim.Optimizer:
-    decay = [parameter for parameter in net.parameters() if parameter.dim() > 1]
-    rest = [parameter for parameter in net.parameters() if parameter.dim() <= 1]  # batch norms and biases
-    groups = [{"params": decay, "weight_decay": shared.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    fused = next(net.parameters()).device.type == "cuda"
-    return torch.optim.SGD(groups, lr=0.0, momentum=shared.momentum, nesterov=shared.momentum > 0, fused=fused)

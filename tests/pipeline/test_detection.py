@@ -21,7 +21,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "detector": {"taps": ["block_6.expand", "final_expand"], "extra": [], "widths": [8, 16], "resolutions": [64, 80]},
     "prepare_detection": {"dataset": "coco", "tracked": "data/detection.index", "image_size": 96, "train_images": 0}
     | {"unlabelled_images": 0, "val_images": 6, "test_images": 4},
-    "train_detector": {"pretrained": False, "epochs": 1, "warmup_epochs": 0, "batch_size": 8, "lr": 0.01},
+    "train_detector": {"pretrained": False, "epochs": 1, "warmup_epochs": 0, "batch_size": 8, "lr": 0.001}
+    | {"optimizer": "rmsprop"},
     "collect_detector": {"architectures": 20},
     "search_detector": {"candidates": 2, "targets": {"tiny": {"fraction": 0.3}}},
     "distill_detector": {"learn_from": "labels", "epochs": 0.5, "warmup_epochs": 0, "lr": 0.01},

@@ -26,7 +26,7 @@ PROFILES = sorted(
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository's parameter files in a new folder, which is the current one."""
     tables = [path.relative_to(REPO) for path in (REPO / "params").glob("*.json")]
-    for path in [Path("params.yaml"), Path("data/images.index"), *PROFILES, *tables]:
+    for path in [Path("params.yaml"), Path("data/images.index"), Path("data/detection.index"), *PROFILES, *tables]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPO / path, tmp_path / path)
     monkeypatch.chdir(tmp_path)
