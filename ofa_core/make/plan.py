@@ -26,6 +26,9 @@ SMALL = Profile(
 space: {name: ofa_small, resolutions: [24, 28, 32]}
 training: {flip: true, max_shift: 0.1}
 prepare: {dataset: folder, folder: ., image_size: 32}
+detectors: []
+build_detector_table: {devices: {}}
+search_detector: {targets: {}}
 """,
 )
 """For pictures: its networks halve an image three times."""

@@ -85,8 +85,11 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def pipeline_text(text: str, targets: Sequence[str], phases: Sequence[str]) -> str:
-    """dvc.yaml with the plots and artifacts of these targets and phases, which DVC cannot make of parameters."""
+def pipeline_text(text: str, targets: Sequence[str], phases: Sequence[str], detectors: Sequence[str] = ()) -> str:
+    """dvc.yaml with the plots and artifacts of these targets and phases, which DVC cannot make of parameters.
+
+    detectors: names of their targets.
+    """
     stages = re.split(r"(?m)^(?:#[^\n]*\n)*plots:\n", text)[0]
     losses = [f"        reports/shrink/{phase}.csv: loss" for phase in phases]
     looks = [f"        reports/shrink/{phase}_val.csv: [smallest, middle, largest]" for phase in phases]
@@ -97,6 +100,11 @@ def pipeline_text(text: str, targets: Sequence[str], phases: Sequence[str]) -> s
         f"  ofa-{target}: {{path: release/ofa-{target}.tflite, type: model, desc: 'Full-integer TFLite, target {target}', "
         "labels: [tflite, uint8]}"
         for target in targets
+    ]
+    models += [
+        f"  det-{target}: {{path: release/det-{target}.tflite, type: model, "
+        f"desc: 'Full-integer TFLite detector, target {target}', labels: [tflite, uint8]}}"
+        for target in detectors
     ]
     return stages + "\n".join([*plots, "", "artifacts:", *models]) + "\n"
 

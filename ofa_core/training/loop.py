@@ -119,8 +119,7 @@ def train(
     if shared.batch_size % (part_count := group.size * shared.accumulate):
         raise InputError(f"training.batch_size: {shared.batch_size} cannot be cut into {part_count} equal parts")
     stream = images.stream(shared.batch_size, [seed, zlib.crc32(phase.encode())], group.rank, group.size)
-    per_epoch = stream.steps_per_epoch
-    total = schedule.steps(per_epoch)
+    total = schedule.steps(per_epoch := stream.steps_per_epoch)
     between = max(1, total) if validation is None else max(1, round(validation.epochs * per_epoch))
     state, guessing = _start(net, objective, shared, optimizer, work, group), images.task.loss_of_guessing(len(images.classes))
     saved, live = time.monotonic(), Live(phase, machine.tensorboard) if group.is_first else None

@@ -284,7 +284,8 @@ def test_the_release_of_own_images(tmp_path, monkeypatch):
         for suffix, values in ((".json", {"top1": 0.5}), (paths.DETAILS, {"split": "test"})):
             files.write_json(paths.report("evaluate", target, suffix), values)
     files.write_json(paths.DATASET_FACTS, {"dataset": "things", "classes": ["a", "b"], "shorter_side": 32})
-    shutil.copy(REPO / "params.yaml", "params.yaml")
+    text = (REPO / "params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("  targets:\n    small: {fraction: 0.8}\n", "  targets: {}\n"))
     checksum.main()
     assert verify("release") == []
     entry = files.read_json("release/manifest.json")["models"][0]

@@ -152,7 +152,10 @@ def test_stages_are_those_of_the_pipeline() -> None:
     import yaml
 
     declared = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
-    assert {stage.partition("@")[0] for stage in plan(found()).seconds} == set(declared)
+    made = plan(found())
+    left_out = {name for name, stage in declared.items() if "detect" in stage.get("foreach", "")}  # lists that are empty here
+    assert {stage.partition("@")[0] for stage in made.seconds} == set(declared) - left_out
+    assert not made.params["detectors"]
 
 
 def test_time_grows_with_the_work() -> None:

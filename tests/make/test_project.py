@@ -50,7 +50,8 @@ def put(out: Path, photos: Path, **changes: Any) -> list[str]:
 def test_the_repository_has_the_form_that_is_written() -> None:
     text = (REPO / "dvc.yaml").read_text()
     params = yaml.safe_load((REPO / "params.yaml").read_text())
-    assert pipeline_text(text, list(params["search"]["targets"]), list(params["shrink"]["phases"])) == text
+    targets, detectors = (list(params[section]["targets"]) for section in ("search", "search_detector"))
+    assert pipeline_text(text, targets, list(params["shrink"]["phases"]), detectors) == text
 
 
 def test_plots_and_artifacts_follow_targets_and_phases() -> None:

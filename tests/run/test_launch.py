@@ -14,7 +14,7 @@ from tests.pipeline.conftest import ENVIRONMENT
 def test_launchers(tmp_path: Path, launcher: str, processes: int) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages/__init__.py").touch()
-    (tmp_path / "stages/demo.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    (tmp_path / "stages/demo.py").write_text("import sys\nsys.stdout.write(f'{sys.argv[1:]}\\n')\n")
     (tmp_path / "params.yaml").write_text(f"machine: {{launcher: {launcher}, tensorboard: false, checkpoint_seconds: 1}}\n")
     command = [sys.executable, "-m", "ofa_core.run.launch", "demo", "--phase", "first one"]
     environment = ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}:{REPO}"}
