@@ -64,7 +64,7 @@ def together(items: set[str], clone: Clone) -> list[str]:
     for name in read(clone, "dvc.yaml"):
         every = [item for item in lock if item.partition("@")[0] == name]
         some = [item for item in every if item in items]
-        found += [name] if some == every else some
+        found += [name] if some and some == every else some
     return found
 
 

@@ -238,3 +238,15 @@ def test_the_imagenet_profile_is_the_published_schedule(repository: Path) -> Non
     assert [phase.warmup_epochs for phase in phases.values()] == [5, 0, 5, 0, 5]
     assert shared.crop_scale == (0.08, 1)
     assert shared.brightness == pytest.approx(32 / 255, abs=1e-3)
+
+
+def test_changed_images_with_boxes_are_told(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("boxes").mkdir()
+    Path("boxes/0.xml").write_text("<annotation/>")
+    own = "{dataset: voc, folder: boxes, tracked: data/detection.index, val_images: 1, test_images: 1, unlabelled_images: 0}"
+    Path("mine.yaml").write_text(f"prepare_detection: {own}\n")
+    changed = "data/detection.index: changed, so `dvc repro` prepares the images again\n"
+    assert ofa(capsys, "profile", "mine.yaml")[1].endswith(changed)
+    assert ofa(capsys, "check") == (0, "params.yaml: OK\n")
+    Path("boxes/1.xml").write_text("<annotation/>")
+    assert ofa(capsys, "check") == (0, f"params.yaml: OK\n{changed}")
