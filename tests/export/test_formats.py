@@ -259,7 +259,7 @@ def run_stage(monkeypatch, capsys, folder, **changes):
     path = folder / "params.yaml"
     text = path.read_text()
     for key, value in changes.items():
-        text, count = re.subn(rf"(?m)^  {key}: .*$", f"  {key}: {value}", text)
+        text, count = re.subn(rf"(?m)^  {key}: .*$", f"  {key}: {value}", text, count=1)  # the section export comes first
         assert count == 1
     path.write_text(text)
     monkeypatch.chdir(folder)
